@@ -136,6 +136,7 @@ impl PeerLog {
         assert!(index > self.state.truncated.0, "a snapshot takes the place of more than was truncated");
         self.cache.clear();
         self.cache_bytes = 0;
+        assert!(term >= self.state.truncated.1, "terms never fall in a log");
         self.marks = VecDeque::from([(index, self.appended_bytes)]);
         (self.state.truncated, self.state.last) = ((index, term), (index, term));
     }

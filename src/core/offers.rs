@@ -25,6 +25,7 @@ impl Offers {
     /// wish is noted, when there is none.
     pub(crate) fn find(&self, to: NodeId, least: LogIndex, truncated: LogIndex) -> Option<Snapshot> {
         let fits = |head: &&SnapshotHead| head.state.index >= least.max(truncated);
+        assert!(to > NodeId(0), "raft sends to members");
         let found = self.ready.get(&to).filter(fits).map(raft_form);
         if found.is_none() {
             self.wanted.borrow_mut().insert(to);
@@ -45,7 +46,9 @@ impl Offers {
 
     /// raft may send this to `to`.
     pub(crate) fn offer(&mut self, to: NodeId, head: SnapshotHead) {
-        self.ready.insert(to, head);
+        assert!(head.region.has_member(to), "a snapshot names its receiver");
+        let before = self.ready.insert(to, head);
+        assert!(before.is_none(), "one offer at a time");
     }
 
     /// Takes back what `to` is offered, if it is anything.

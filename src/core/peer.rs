@@ -62,12 +62,10 @@ use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId, Term};
 
 use self::appends::Incoming;
-use self::installing::Installing;
 use self::leading::{Leadership, SeenLeader};
 pub(crate) use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
 use self::reading::Reading;
-use self::sending::Sending;
 use self::truncation::Truncation;
 use self::writes::Writes;
 
@@ -91,8 +89,6 @@ pub(crate) struct Peer {
     /// Set while this peer lacks entries that it may have acknowledged.
     lost_end: Option<LostEnd>,
     incoming: Incoming,
-    sending: Sending,
-    installing: Installing,
 }
 
 impl Peer {
@@ -144,8 +140,6 @@ impl Peer {
             answers: Vec::new(),
             lost_end,
             incoming,
-            sending: Sending::default(),
-            installing: Installing::Nothing,
         };
         peer.timer.redraw(&mut peer.raw.raft);
         if let Some(head) = pending {
@@ -224,7 +218,7 @@ impl Peer {
             lacks_end: self.lost_end.is_some(),
             installing: self.is_installing(),
             log_holder: self.log_holder(),
-            helped: self.sending.count(),
+            helped: self.leadership.sending.count(),
             level: self.region.level,
         }
     }
@@ -303,7 +297,7 @@ impl Peer {
             || self.is_stalled()
             || self.lost_end.is_some()
             || !self.incoming.held.is_empty()
-            || self.sending.has_errands()
+            || self.leadership.sending.has_errands()
             || self.is_installing()
     }
 

@@ -26,6 +26,7 @@ impl SnapshotHead {
     /// The encoded form: version u8 | applied index u64 | applied term u64, little-endian | [`Region::encode`].
     #[must_use]
     pub(crate) fn encode(&self) -> Vec<u8> {
+        assert!(self.is_possible(), "what is made of a region makes sense");
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.state.index.get().to_le_bytes());
         out.extend_from_slice(&self.state.term.get().to_le_bytes());
@@ -106,6 +107,7 @@ impl SnapshotMessage {
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgSnapshot);
         (message.from, message.to, message.term) = (self.from.get(), self.to.get(), self.term.get());
+        assert!(self.head.state.term <= self.term, "a leader has no entries of later terms");
         message.set_snapshot(raft_form(&self.head));
         message
     }

@@ -17,7 +17,7 @@ use crate::pollers::snapshots::Snapshots;
 use crate::regions::RegionMap;
 use crate::storage::directory::Directory;
 use crate::transport::codec::weight_bytes;
-use crate::transport::{Inbound, SnapshotSink};
+use crate::transport::{Begun, Inbound};
 use crate::types::{InstanceId, NodeId, RegionId};
 
 /// Maximum bytes of peers' messages waiting for the raft poller; any more are dropped. raft sends its own again;
@@ -87,12 +87,7 @@ impl Inbound for Inbox {
         self.directory.admit(from, instance)
     }
 
-    fn begin_snapshot(
-        &self,
-        message: SnapshotMessage,
-        source: [u64; 3],
-        bytes_estimate: u64,
-    ) -> std::result::Result<Box<dyn SnapshotSink>, String> {
+    fn begin_snapshot(&self, message: SnapshotMessage, source: [u64; 3], bytes_estimate: u64) -> Begun {
         let region = message.head.region.id;
         if !self.regions.ids().contains(&region) {
             return Err(format!("this member has no region {region}"));

@@ -67,11 +67,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let split_keys = config.split_keys();
     let identity = identity(config, &members, split_keys);
     let (cluster, node) = (identity.cluster, identity.node);
-    ProcessId::for_store()?;
-    descriptors::fill_standard().map_err(no_standard_descriptors)?;
-    let available =
-        descriptors::available().map_err(|error| Error::io("list", Path::new("/proc/self/fd"), &error))?;
-    let engine_files = open_files::engine_files(available, members.len() - 1)?;
+    let engine_files = take_descriptors(members.len() - 1)?;
     // What is written here must not end the host when it limits the size of its files; and the engine starts its own
     // threads, on which the host's signal handlers must not run either.
     let (directory, Opened { engine, log, recovered, staging, pending }) = thread::without_signals(|| {
@@ -114,7 +110,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
             raft: Arc::clone(&shared.raft),
             raft_poller: Arc::clone(&threads.raft_poller),
             health: Arc::clone(&shared.health),
-            directory: Arc::clone(&directory),
+            directory,
             snapshots: snapshots.map_err(|error| thread::refused(&error))?,
             regions: Arc::clone(&shared.regions),
         };
@@ -125,6 +121,15 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         .and_then(|()| shared.ending.begin(threads))
         .map_err(|error| thread::refused(&error))?;
     Ok(shared)
+}
+
+/// Sees to the process's descriptors; how many files the engine may keep open in a cluster with so many `others`.
+fn take_descriptors(others: usize) -> Result<u16> {
+    ProcessId::for_store()?;
+    descriptors::fill_standard().map_err(no_standard_descriptors)?;
+    let available =
+        descriptors::available().map_err(|error| Error::io("list", Path::new("/proc/self/fd"), &error))?;
+    open_files::engine_files(available, others)
 }
 
 fn timeouts(config: &Config) -> Timeouts {

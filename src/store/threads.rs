@@ -119,17 +119,7 @@ impl Threads {
         appliers: Appliers,
         config: &Config,
     ) -> io::Result<()> {
-        let metrics = Arc::clone(&self.metrics);
-        let (queue, health) = (Arc::clone(&self.completions), Arc::clone(&self.health));
-        self.running.completion = Some(completion_thread::start(queue, metrics, health)?);
-        let timer = Timer {
-            node: self.node,
-            deadlines: Arc::clone(&self.deadlines),
-            completions: Arc::clone(&self.completions),
-            health: Arc::clone(&self.health),
-            raft: Arc::clone(&self.raft),
-        };
-        self.running.timer = Some(timer.start()?);
+        self.start_answering()?;
         let reports_awaited = Arc::<AtomicBool>::default();
         let apply_poller = Arc::new(ApplyPoller {
             tasks: Arc::clone(&self.apply),
@@ -179,6 +169,22 @@ impl Threads {
         });
         self.running.raft = Some(raft_poller.start()?);
         self.raft_poller.set(Arc::downgrade(&raft_poller)).expect("a store starts once");
+        Ok(())
+    }
+
+    /// Starts those that answer callers, whatever the others wait for.
+    fn start_answering(&mut self) -> io::Result<()> {
+        let metrics = Arc::clone(&self.metrics);
+        let (queue, health) = (Arc::clone(&self.completions), Arc::clone(&self.health));
+        self.running.completion = Some(completion_thread::start(queue, metrics, health)?);
+        let timer = Timer {
+            node: self.node,
+            deadlines: Arc::clone(&self.deadlines),
+            completions: Arc::clone(&self.completions),
+            health: Arc::clone(&self.health),
+            raft: Arc::clone(&self.raft),
+        };
+        self.running.timer = Some(timer.start()?);
         Ok(())
     }
 

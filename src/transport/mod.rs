@@ -129,6 +129,9 @@ pub struct TransportOptions {
     pub snapshot_bytes_per_second: u64,
 }
 
+/// Where a raft snapshot that begins to arrive goes, or why it does not, for the operators of both sides.
+pub(crate) type Begun = std::result::Result<Box<dyn SnapshotSink>, String>;
+
 /// Receives what arrives, and what becomes of the connections. Called from the transport's own threads, never while
 /// one of its locks is held, and never from [`Transport::send`]. No method may wait for the transport to shut down:
 /// shutdown waits for them.
@@ -172,12 +175,7 @@ pub trait Inbound: Send + Sync + 'static {
     ///
     /// # Errors
     /// The text for the operators of both sides; the sending ends.
-    fn begin_snapshot(
-        &self,
-        message: SnapshotMessage,
-        source: [u64; 3],
-        bytes_estimate: u64,
-    ) -> std::result::Result<Box<dyn SnapshotSink>, String>;
+    fn begin_snapshot(&self, message: SnapshotMessage, source: [u64; 3], bytes_estimate: u64) -> Begun;
 
     /// A thread of the transport panicked and has ended: a bug, after which the transport is to be shut down. `panic`
     /// names the thread.

@@ -118,12 +118,7 @@ impl Inbound for Recorder {
         lock(&self.state).refuse.clone().map_or(Ok(()), Err)
     }
 
-    fn begin_snapshot(
-        &self,
-        message: SnapshotMessage,
-        source: [u64; 3],
-        bytes_estimate: u64,
-    ) -> std::result::Result<Box<dyn SnapshotSink>, String> {
+    fn begin_snapshot(&self, message: SnapshotMessage, source: [u64; 3], bytes_estimate: u64) -> Begun {
         self.shelf.begin(message, source, bytes_estimate)
     }
 

@@ -16,6 +16,7 @@ use raft::eraftpb::{Message, MessageType};
 use raft::{Progress, ProgressState, ProgressTracker};
 
 use super::Peer;
+use super::installing::Installing;
 use super::options::INFLIGHT_MESSAGES_MAX;
 use crate::core::held_appends::HeldAppends;
 use crate::core::limits::Limits;
@@ -30,11 +31,13 @@ pub(super) struct Incoming {
     pub(super) held: HeldAppends,
     /// Messages that were turned away.
     pub(super) refused: u64,
+    /// A raft snapshot.
+    pub(super) installing: Installing,
 }
 
 impl Incoming {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { held: HeldAppends::new(limits), refused: 0 }
+        Self { held: HeldAppends::new(limits), refused: 0, installing: Installing::Nothing }
     }
 }
 

@@ -36,7 +36,7 @@ impl Peer {
     /// True while the engine has less than the log begins with.
     #[must_use]
     pub(crate) fn is_installing(&self) -> bool {
-        !matches!(self.installing, Installing::Nothing)
+        !matches!(self.incoming.installing, Installing::Nothing)
     }
 
     /// True while this peer must not lead.
@@ -61,7 +61,7 @@ impl Peer {
         assert!(state.index > self.apply.index(), "raft takes what shows more than was applied");
         self.verify_up_to(message.term, (state.index, state.term));
         self.region = message.head.region.clone();
-        self.installing = Installing::Taken(Box::new(message.head));
+        self.incoming.installing = Installing::Taken(Box::new(message.head));
     }
 
     /// Whether a snapshot is one of this region that raft can do something with. raft has no error for it.
@@ -91,10 +91,14 @@ impl Peer {
 
     /// The log on disk begins behind the snapshot that raft has taken, if it has. What the applier is to do.
     pub(super) fn restore(&mut self) -> Option<Box<SnapshotHead>> {
-        if !matches!(self.installing, Installing::Taken(_)) {
+        if !matches!(self.incoming.installing, Installing::Taken(_)) {
             return None;
         }
-        let Installing::Taken(head) = std::mem::take(&mut self.installing) else { unreachable!("just seen") };
+        let Installing::Taken(head) = std::mem::take(&mut self.incoming.installing) else {
+            unreachable!("just seen")
+        };
+        assert!(!self.is_leader(), "who takes in a snapshot follows");
+        assert_eq!(head.region, self.region, "the region is its since raft took it");
         log::info!(
             "region {}: the log begins anew behind entry {}; the data up to there come with a raft snapshot",
             self.region.id,
@@ -103,7 +107,7 @@ impl Peer {
         self.raw.mut_store().restore(&head);
         self.lose_sight(head.state);
         self.apply.restore(head.state.index);
-        self.installing = Installing::Pending(head.state);
+        self.incoming.installing = Installing::Pending(head.state);
         Some(head)
     }
 
@@ -112,20 +116,20 @@ impl Peer {
     pub(super) fn begin_with(&mut self, head: &SnapshotHead) {
         self.published_lease().begin_replacement();
         self.apply.restore(head.state.index);
-        self.installing = Installing::Pending(head.state);
+        self.incoming.installing = Installing::Pending(head.state);
     }
 
     /// The engine shows the snapshot, and maybe more.
     pub(super) fn on_installed(&mut self, state: ApplyState) {
-        let Installing::Pending(pending) = self.installing else {
+        let Installing::Pending(pending) = self.incoming.installing else {
             unreachable!("the applier installs what it was handed");
         };
         assert!(state.index >= pending.index, "the engine shows the snapshot at least");
         let are_there = self.published_lease().data().is_some();
         assert!(are_there, "callers may look before they are told, or they would ask again and again");
-        self.installing = Installing::Nothing;
+        self.incoming.installing = Installing::Nothing;
         if planted::has(Fault::StagedRemovedTooEarly) {
-            self.sending.ask(Errand::Discard(self.region.id, pending));
+            self.leadership.sending.ask(Errand::Discard(self.region.id, pending));
         }
     }
 
@@ -147,7 +151,7 @@ impl Peer {
 
     /// Nobody needs what is staged at `state`, unless this peer has taken it in and its engine has not flushed it.
     fn discard(&mut self, state: ApplyState) {
-        let is_taken = match &self.installing {
+        let is_taken = match &self.incoming.installing {
             Installing::Nothing => {
                 self.raw.store().truncated() == (state.index, state.term) && !self.has_flushed(state.index)
             }
@@ -157,6 +161,6 @@ impl Peer {
         if is_taken {
             return;
         }
-        self.sending.ask(Errand::Discard(self.region.id, state));
+        self.leadership.sending.ask(Errand::Discard(self.region.id, state));
     }
 }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use raft::{INVALID_ID, ProgressState};
 
+use super::sending::Sending;
 use super::{Peer, callers};
 use crate::completion::Reply;
 use crate::core::planted::{self, Fault};
@@ -40,11 +41,21 @@ pub(super) struct Leadership {
     pub(super) windows: Windows,
     /// The last term in which it has proposed to raise the feature level.
     pub(super) raised_in: Term,
+    /// Members that are far behind; also what is to be done about raft snapshots by a member that does not lead.
+    pub(super) sending: Sending,
 }
 
 impl Leadership {
     pub(super) fn new(seen: SeenLeader, voted_before: bool, windows: Windows) -> Self {
-        Self { rests: false, seen, voted_before, transfer: None, windows, raised_in: Term(0) }
+        Self {
+            rests: false,
+            seen,
+            voted_before,
+            transfer: None,
+            windows,
+            raised_in: Term(0),
+            sending: Sending::default(),
+        }
     }
 }
 
@@ -234,7 +245,10 @@ impl Peer {
     /// False for a voter that is known to lag or to be unreachable. Of one that was not heard of since this leader was
     /// elected nothing is known; raft gives up by itself if it cannot take over.
     pub(super) fn keeps_up(&self, voter: NodeId) -> bool {
-        if !self.connections.is_up(voter) || self.connections.lacks_end(voter) || self.sending.helps(voter) {
+        if !self.connections.is_up(voter)
+            || self.connections.lacks_end(voter)
+            || self.leadership.sending.helps(voter)
+        {
             return false;
         }
         let last = self.raw.raft.raft_log.last_index();

@@ -77,10 +77,12 @@ impl Helped {
     }
 
     fn enter(&mut self, stage: Stage, now: u64) {
+        assert!(now >= self.moved_at, "time passes");
         (self.stage, self.progress, self.moved_at) = (stage, 0, now);
     }
 
     fn fail(&mut self, now: u64, pause: u64) {
+        assert!(self.stage != Stage::Following || pause > 0, "there is a pause after a failure");
         self.failures += 1;
         self.enter(Stage::Failed { until: now + pause }, now);
     }
@@ -138,18 +140,19 @@ impl Peer {
     /// Takes out what others are to do.
     pub(crate) fn take_errands(&mut self) -> Vec<Errand> {
         self.look_at_wishes();
-        std::mem::take(&mut self.sending.errands)
+        std::mem::take(&mut self.leadership.sending.errands)
     }
 
     /// Has snapshots made for the members for which raft wants some.
     fn look_at_wishes(&mut self) {
+        assert!(self.is_leader() || self.leadership.sending.helped.is_empty(), "only a leader helps");
         if !self.raw.store().offers.has_wishes() {
             return;
         }
         let wishes = self.raw.mut_store().offers.take_wishes();
         let (now, leads) = (self.timer.ticks(), self.is_leader());
         for to in wishes.into_iter().filter(|_| leads) {
-            let helped = self.sending.helped.entry(to).or_insert_with(|| Helped::new(now));
+            let helped = self.leadership.sending.helped.entry(to).or_insert_with(|| Helped::new(now));
             match helped.stage {
                 Stage::Failed { until } if now >= until => {}
                 Stage::Following => {}
@@ -159,7 +162,7 @@ impl Peer {
             helped.enter(Stage::Exporting, now);
             // Asked for once.
             helped.progress = 1;
-            self.sending.errands.push(Errand::Export(self.region.id, to));
+            self.leadership.sending.errands.push(Errand::Export(self.region.id, to));
         }
     }
 
@@ -167,9 +170,12 @@ impl Peer {
     pub(super) fn on_exported(&mut self, to: NodeId, head: Option<Box<SnapshotHead>>) {
         let (now, pause) = (self.timer.ticks(), self.timeout_ticks());
         let exporting = |helped: &&mut Helped| helped.stage == Stage::Exporting;
-        let Some(helped) = self.sending.helped.get_mut(&to).filter(exporting) else { return self.cancel(to) };
+        let Some(helped) = self.leadership.sending.helped.get_mut(&to).filter(exporting) else {
+            return self.cancel(to);
+        };
         let Some(head) = head else { return helped.fail(now, pause) };
         assert_eq!(head.region.id, self.region.id, "it was made of this region");
+        assert!(head.state.index >= self.raw.store().truncated().0, "what is applied is not truncated");
         helped.from = head.state.index;
         helped.enter(Stage::Made(head), now);
         self.offer_made();
@@ -180,10 +186,10 @@ impl Peer {
     pub(super) fn offer_made(&mut self) {
         let (applied, now, pause) = (self.apply.index(), self.timer.ticks(), self.timeout_ticks());
         let is_due = |stage: &Stage| matches!(stage, Stage::Made(head) if head.state.index <= applied);
-        let helped = self.sending.helped.iter();
+        let helped = self.leadership.sending.helped.iter();
         let due: Vec<_> = helped.filter(|(_, helped)| is_due(&helped.stage)).map(|(to, _)| *to).collect();
         for to in due {
-            let helped = self.sending.helped.get_mut(&to).expect("just seen");
+            let helped = self.leadership.sending.helped.get_mut(&to).expect("just seen");
             let Stage::Made(head) = std::mem::replace(&mut helped.stage, Stage::Offered) else { continue };
             if head.region.has_member(to) && head.state.index >= self.raw.store().truncated().0 {
                 self.raw.mut_store().offers.offer(to, *head);
@@ -201,20 +207,20 @@ impl Peer {
         for message in messages.extract_if(.., is_snapshot) {
             let to = NodeId(message.to);
             // It leads no more: what it was to send is dropped.
-            let Some(helped) = self.sending.helped.get_mut(&to) else { continue };
+            let Some(helped) = self.leadership.sending.helped.get_mut(&to) else { continue };
             let head = self.raw.mut_store().offers.take(to).expect("raft sends what it was offered");
             let index = LogIndex(message.get_snapshot().get_metadata().index);
             assert_eq!(index, head.state.index, "raft sends what it was offered");
             helped.enter(Stage::Sending, now);
             let from = self.options.node;
             let message = SnapshotMessage { from, to, term: Term(message.term), head };
-            self.sending.ask(Errand::Send(Box::new(message)));
+            self.leadership.sending.ask(Errand::Send(Box::new(message)));
         }
     }
 
     /// A member has taken more of its snapshot.
     pub(super) fn on_snapshot_moved(&mut self, to: NodeId, bytes: u64) {
-        if let Some(helped) = self.sending.helped.get_mut(&to)
+        if let Some(helped) = self.leadership.sending.helped.get_mut(&to)
             && helped.stage == Stage::Sending
             && bytes > helped.progress
         {
@@ -227,10 +233,11 @@ impl Peer {
         let (now, pause) = (self.timer.ticks(), self.timeout_ticks());
         let is_this = |helped: &&mut Helped| helped.stage == Stage::Sending && helped.from == index;
         // Another is of an earlier leadership, or was given up.
-        let Some(helped) = self.sending.helped.get_mut(&to).filter(is_this) else { return };
+        let Some(helped) = self.leadership.sending.helped.get_mut(&to).filter(is_this) else { return };
         if planted::has(Fault::SnapshotEndNotTold) {
             return;
         }
+        assert!(helped.from > LogIndex(0), "what was sent ends somewhere");
         if is_delivered {
             helped.enter(Stage::Following, now);
             self.raw.report_snapshot(to.get(), SnapshotStatus::Finish);
@@ -244,13 +251,13 @@ impl Peer {
     /// A tick of a leader has passed: who has caught up needs no more help, and with whom nothing moves the help of this
     /// moment has failed.
     pub(super) fn look_at_helped(&mut self) {
-        if self.sending.helped.is_empty() {
+        if self.leadership.sending.helped.is_empty() {
             return;
         }
         let (now, timeout) = (self.timer.ticks(), self.timeout_ticks());
         let enough = self.raw.store().index_before_bytes(self.options.log_behind_bytes / HELPED_PARTS);
         let mut over = Vec::new();
-        for (&to, helped) in &mut self.sending.helped {
+        for (&to, helped) in &mut self.leadership.sending.helped {
             let progress = self.raw.raft.prs().get(to.get());
             let Some(progress) = progress else {
                 over.push((to, true));
@@ -271,10 +278,10 @@ impl Peer {
     fn end_help(&mut self, to: NodeId, for_good: bool) {
         let (now, pause) = (self.timer.ticks(), self.timeout_ticks());
         self.raw.mut_store().offers.take(to);
-        let helped = self.sending.helped.get_mut(&to).expect("it is helped");
+        let helped = self.leadership.sending.helped.get_mut(&to).expect("it is helped");
         let was_sending = helped.stage == Stage::Sending;
         if for_good {
-            self.sending.helped.remove(&to);
+            self.leadership.sending.helped.remove(&to);
         } else {
             helped.fail(now, pause);
         }
@@ -286,25 +293,26 @@ impl Peer {
 
     /// This member leads from now on.
     pub(super) fn begin_helping(&mut self) {
-        self.sending.led_since = self.timer.ticks();
+        assert!(self.leadership.sending.helped.is_empty(), "who begins to lead has helped nobody");
+        self.leadership.sending.led_since = self.timer.ticks();
     }
 
     /// Nobody is helped: this member leads no more.
     pub(super) fn help_nobody(&mut self) {
         self.raw.mut_store().offers.clear();
-        for to in std::mem::take(&mut self.sending.helped).into_keys() {
+        for to in std::mem::take(&mut self.leadership.sending.helped).into_keys() {
             self.cancel(to);
         }
     }
 
     /// Whether the leader is to take no writes until a member that is helped has moved on.
     pub(super) fn must_wait_for_helped(&self) -> bool {
-        if self.sending.helped.is_empty() {
+        if self.leadership.sending.helped.is_empty() {
             return false;
         }
         let (now, timeout) = (self.timer.ticks(), self.timeout_ticks());
         let floor = self.raw.store().index_before_bytes(HELPED_PARTS * self.options.log_behind_bytes);
-        let mut held = self.sending.helped.iter().filter(|(_, helped)| helped.holds(now, timeout));
+        let mut held = self.leadership.sending.helped.iter().filter(|(_, helped)| helped.holds(now, timeout));
         held.any(|(to, helped)| self.matched(*to).max(helped.from) < floor)
     }
 
@@ -312,11 +320,11 @@ impl Peer {
     /// behind holds as much of it as one may, and one that is helped all that its snapshot does not show.
     pub(super) fn needed_by(&self, node: NodeId, matched: LogIndex) -> LogIndex {
         let (now, timeout) = (self.timer.ticks(), self.timeout_ticks());
-        if matched == LogIndex(0) && now - self.sending.led_since <= UNHEARD_TIMEOUTS * timeout {
+        if matched == LogIndex(0) && now - self.leadership.sending.led_since <= UNHEARD_TIMEOUTS * timeout {
             return LogIndex(0);
         }
         let floor = self.raw.store().index_before_bytes(self.options.log_behind_bytes);
-        let held = self.sending.helped.get(&node).filter(|helped| helped.holds(now, timeout));
+        let held = self.leadership.sending.helped.get(&node).filter(|helped| helped.holds(now, timeout));
         match held {
             Some(helped) if !planted::has(Fault::LogNotKeptForASnapshot) => {
                 matched.max(floor.min(helped.from))
@@ -334,7 +342,7 @@ impl Peer {
     }
 
     fn cancel(&mut self, to: NodeId) {
-        self.sending.ask(Errand::Cancel(self.region.id, to));
+        self.leadership.sending.ask(Errand::Cancel(self.region.id, to));
     }
 }
 

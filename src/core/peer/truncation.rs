@@ -74,7 +74,7 @@ impl Peer {
         let (begins_behind, term) = self.raw.store().truncated();
         if self.truncation.flushed < begins_behind && index >= begins_behind {
             let state = ApplyState { index: begins_behind, term };
-            self.sending.ask(Errand::Discard(self.region.id, state));
+            self.leadership.sending.ask(Errand::Discard(self.region.id, state));
         }
         self.truncation.on_flushed(index);
     }
