@@ -344,7 +344,10 @@ impl Applier {
                 batch.clears.push(*install.head.clone());
             }
             InstallStage::Done => {
-                assert!(install.head.state.index > self.state.index, "a snapshot shows more than what is applied");
+                assert!(
+                    install.head.state.index > self.state.index,
+                    "a snapshot shows more than what is applied"
+                );
                 assert_eq!(install.head.region.id, self.region.id, "it is of this region");
                 self.state = install.head.state;
                 self.region = install.head.region.clone();

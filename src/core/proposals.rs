@@ -173,7 +173,10 @@ impl Proposals {
             into.take(proposal, nobodys);
         }
         assert!(self.queue.iter().all(|it| it.index > last.1), "an earlier index is of an earlier term");
-        assert!(skipped.committed.is_empty() && lost.committed.is_empty(), "nothing of it is known to be committed");
+        assert!(
+            skipped.committed.is_empty() && lost.committed.is_empty(),
+            "nothing of it is known to be committed"
+        );
         Skipped { unknown: skipped.overwritten, overwritten: lost.overwritten }
     }
 

@@ -166,7 +166,10 @@ class Away:
 
     def is_back(self) -> bool:
         target = self.cluster.leader().status()["commit"]
-        return self.member.status()["applied"] >= target and not os.listdir(self.member.directory / "incoming")
+        return self.member.status()["applied"] >= target and not self.staged()
+
+    def staged(self) -> list:
+        return os.listdir(self.member.directory / "incoming")
 
     def ends_before_it_is_back(self) -> bool:
         """Waits for one or the other: it may have gone on behind the step at which it would end."""
@@ -233,6 +236,8 @@ class Away:
         with open(self.shown_by(self.member)) as file:
             shown = dict(line.split()[:2] for line in file)
         records.check(shown, "after the last cycle, all members")
+        # One that it does not need any more may have arrived just now.
+        wait_for(lambda: not self.staged(), f"{self.member} to remove what was staged", CATCH_UP_TIMEOUT_S)
         for member in self.cluster.members:
             member.kill()
 

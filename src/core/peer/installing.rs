@@ -104,6 +104,7 @@ impl Peer {
             self.region.id,
             head.state.index
         );
+        self.note_superseded();
         self.raw.mut_store().restore(&head);
         self.lose_sight(head.state);
         self.apply.restore(head.state.index);

@@ -25,12 +25,15 @@ pub(super) struct Truncation {
     allowed: LogIndex,
     /// The engine has flushed up to here.
     flushed: LogIndex,
+    /// Raft snapshots in whose place a later one came before the engine had flushed them. Their staged data stay as long
+    /// as those of the later one: the engine may still be on record as emptied for them.
+    superseded: Vec<ApplyState>,
 }
 
 impl Truncation {
     /// The engine has flushed up to `flushed`, and nothing is commanded.
     pub(super) fn new(flushed: LogIndex) -> Self {
-        Self { allowed: LogIndex(0), flushed }
+        Self { allowed: LogIndex(0), flushed, superseded: Vec::new() }
     }
 
     /// A command to truncate up to `index` has taken effect.
@@ -74,9 +77,20 @@ impl Peer {
         let (begins_behind, term) = self.raw.store().truncated();
         if self.truncation.flushed < begins_behind && index >= begins_behind {
             let state = ApplyState { index: begins_behind, term };
-            self.leadership.sending.ask(Errand::Discard(self.region.id, state));
+            let superseded = std::mem::take(&mut self.truncation.superseded);
+            let all = superseded.into_iter().chain([state]);
+            all.for_each(|state| self.leadership.sending.ask(Errand::Discard(self.region.id, state)));
         }
         self.truncation.on_flushed(index);
+    }
+
+    /// The log is about to begin anew behind another raft snapshot. If it begins behind one that the engine has not
+    /// flushed, nobody asks for the staged data of that one later.
+    pub(super) fn note_superseded(&mut self) {
+        let (index, term) = self.raw.store().truncated();
+        if !self.has_flushed(index) {
+            self.truncation.superseded.push(ApplyState { index, term });
+        }
     }
 
     /// A tick of a leader has passed.
