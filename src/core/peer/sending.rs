@@ -41,8 +41,8 @@ const UNHEARD_TIMEOUTS: u64 = 2;
 /// How far the help for one member has come.
 #[derive(Clone, Debug, PartialEq)]
 enum Stage {
-    /// The last help failed; not before this tick is there another.
-    Failed { until: u64 },
+    /// It gets no help before this tick, because the last one failed.
+    Waiting { until: u64 },
     /// A raft snapshot is being made, or waits for its turn.
     Exporting,
     /// It is made; raft may have it once this peer has applied as much.
@@ -72,7 +72,7 @@ struct Helped {
 
 impl Helped {
     fn new(now: u64) -> Self {
-        let (stage, from) = (Stage::Exporting, LogIndex(0));
+        let (stage, from) = (Stage::Waiting { until: now }, LogIndex(0));
         Self { stage, from, progress: 0, moved_at: now, begun_at: now, failures: 0 }
     }
 
@@ -84,12 +84,12 @@ impl Helped {
     fn fail(&mut self, now: u64, pause: u64) {
         assert!(self.stage != Stage::Following || pause > 0, "there is a pause after a failure");
         self.failures += 1;
-        self.enter(Stage::Failed { until: now + pause }, now);
+        self.enter(Stage::Waiting { until: now + pause }, now);
     }
 
     /// Whether the log is kept for it from the end of its snapshot on.
     fn holds(&self, now: u64, timeout: u64) -> bool {
-        let has_snapshot = !matches!(self.stage, Stage::Exporting | Stage::Failed { .. });
+        let has_snapshot = !matches!(self.stage, Stage::Exporting | Stage::Waiting { .. });
         has_snapshot && self.failures < FAILURES_MAX && now - self.begun_at <= HOLD_TIMEOUTS * timeout
     }
 
@@ -97,7 +97,7 @@ impl Helped {
     fn is_hopeless(&self, now: u64, timeout: u64, is_heard: bool) -> bool {
         let timeouts = match self.stage {
             // It waits for its turn, and whoever makes it says when that fails.
-            Stage::Exporting | Stage::Failed { .. } => return false,
+            Stage::Exporting | Stage::Waiting { .. } => return false,
             Stage::Following if is_heard => INSTALL_TIMEOUTS,
             _ => PATIENCE_TIMEOUTS,
         };
@@ -154,14 +154,11 @@ impl Peer {
         for to in wishes.into_iter().filter(|_| leads) {
             let helped = self.leadership.sending.helped.entry(to).or_insert_with(|| Helped::new(now));
             match helped.stage {
-                Stage::Failed { until } if now >= until => {}
+                Stage::Waiting { until } if now >= until => {}
                 Stage::Following => {}
-                Stage::Exporting if helped.progress == 0 => {}
                 _ => continue,
             }
             helped.enter(Stage::Exporting, now);
-            // Asked for once.
-            helped.progress = 1;
             self.leadership.sending.errands.push(Errand::Export(self.region.id, to));
         }
     }
@@ -175,7 +172,6 @@ impl Peer {
         };
         let Some(head) = head else { return helped.fail(now, pause) };
         assert_eq!(head.region.id, self.region.id, "it was made of this region");
-        assert!(head.state.index >= self.raw.store().truncated().0, "what is applied is not truncated");
         helped.from = head.state.index;
         helped.enter(Stage::Made(head), now);
         self.offer_made();
