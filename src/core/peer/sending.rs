@@ -30,6 +30,8 @@ const HELPED_PARTS: u64 = 2;
 const PATIENCE_TIMEOUTS: u64 = 60;
 /// The same for a member that has its snapshot and answers heartbeats: it may be replacing very much data by it.
 const INSTALL_TIMEOUTS: u64 = 600;
+/// Election timeouts without progress after which a member that is not connected holds nothing: it may have died.
+const GONE_TIMEOUTS: u64 = 3;
 /// Election timeouts for which a member holds the log at most, from the first help until it has caught up.
 const HOLD_TIMEOUTS: u64 = 3600;
 /// Failures after which a member holds nothing, until it has caught up.
@@ -87,10 +89,12 @@ impl Helped {
         self.enter(Stage::Waiting { until: now + pause }, now);
     }
 
-    /// Whether the log is kept for it from the end of its snapshot on.
-    fn holds(&self, now: u64, timeout: u64) -> bool {
+    /// Whether the log is kept for it from the end of its snapshot on. `is_up` says that there is a connection to it.
+    fn holds(&self, now: u64, timeout: u64, is_up: bool) -> bool {
         let has_snapshot = !matches!(self.stage, Stage::Exporting | Stage::Waiting { .. });
-        has_snapshot && self.failures < FAILURES_MAX && now - self.begun_at <= HOLD_TIMEOUTS * timeout
+        let is_there = is_up || now - self.moved_at <= GONE_TIMEOUTS * timeout;
+        let is_hopeful = self.failures < FAILURES_MAX && now - self.begun_at <= HOLD_TIMEOUTS * timeout;
+        has_snapshot && is_there && is_hopeful
     }
 
     /// Whether it has made no progress for so long that there will be none.
@@ -306,10 +310,9 @@ impl Peer {
         if self.leadership.sending.helped.is_empty() {
             return false;
         }
-        let (now, timeout) = (self.timer.ticks(), self.timeout_ticks());
         let floor = self.raw.store().index_before_bytes(HELPED_PARTS * self.options.log_behind_bytes);
-        let mut held = self.leadership.sending.helped.iter().filter(|(_, helped)| helped.holds(now, timeout));
-        held.any(|(to, helped)| self.matched(*to).max(helped.from) < floor)
+        let helped = self.leadership.sending.helped.keys();
+        helped.filter_map(|to| Some(self.matched(*to).max(self.held_by(*to)?))).any(|need| need < floor)
     }
 
     /// Up to where the log may be dropped for all that `node` needs of it, which has it up to `matched`. A member that is
@@ -320,13 +323,15 @@ impl Peer {
             return LogIndex(0);
         }
         let floor = self.raw.store().index_before_bytes(self.options.log_behind_bytes);
-        let held = self.leadership.sending.helped.get(&node).filter(|helped| helped.holds(now, timeout));
-        match held {
-            Some(helped) if !planted::has(Fault::LogNotKeptForASnapshot) => {
-                matched.max(floor.min(helped.from))
-            }
-            _ => matched.max(floor),
-        }
+        let held = self.held_by(node).filter(|_| !planted::has(Fault::LogNotKeptForASnapshot));
+        matched.max(held.map_or(floor, |from| floor.min(from)))
+    }
+
+    /// From where on `node` holds the log, if it is helped and may.
+    fn held_by(&self, node: NodeId) -> Option<LogIndex> {
+        let (now, timeout) = (self.timer.ticks(), self.timeout_ticks());
+        let helped = self.leadership.sending.helped.get(&node)?;
+        helped.holds(now, timeout, self.connections.is_up(node)).then_some(helped.from)
     }
 
     fn matched(&self, node: NodeId) -> LogIndex {
