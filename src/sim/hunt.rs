@@ -38,7 +38,7 @@ const PLANTED_SEEDS_MAX: u64 = 3_000;
 /// earlier term, a leader whose engine stalls, and an answer that overtakes every heartbeat. The second needs a
 /// TimeoutNow that arrives very late at a target that has heard nothing since, and a quorum check confirmed only by
 /// members that missed all entries but no heartbeat since. The third does no harm except noise, which `lonely_member`
-/// measures.
+/// measures. The fourth shows where a raft snapshot takes longer than the log lasts, which `absences` makes sure of.
 const NOT_LEFT_TO_CHANCE: [Fault; 4] = [
     Fault::CommitInVoteAnswer,
     Fault::LeaseConfirmedByShorterLogs,
@@ -49,7 +49,7 @@ const NOT_LEFT_TO_CHANCE: [Fault; 4] = [
 /// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;
 /// Faults that clients alone did not notice in 400 seeds, each with the reason.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 20] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 26] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -82,6 +82,12 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 20] = [
         "a member that hears nothing is served by the next leader; it must be the last one's",
     ),
     (Fault::NewerBeforeTheRest, "the applier itself panics first"),
+    (Fault::SnapshotEndNotTold, "a member that waits for ever is served by the next leader"),
+    (Fault::LogNotKeptForASnapshot, "as in NOT_LEFT_TO_CHANCE"),
+    (Fault::ReadWhileInstalling, "few reads, and of few keys, meet the moments of an install"),
+    (Fault::OverwrittenBelowASnapshot, "its member must have led, and its caller wait for long"),
+    (Fault::ForwardedBelowASnapshotGoAgain, "its caller must wait for longer than calls do here"),
+    (Fault::StagedRemovedTooEarly, "a member that finds its data gone panics here"),
     (Fault::RefusedWriteGoesBehind, "as ForwardedRetryOvertakes"),
     (
         Fault::ProposedInALaterTerm,

@@ -26,15 +26,15 @@ use crate::types::{LogIndex, NodeId, Term};
 /// How much more of the log is kept for a member that is helped than for one that is not.
 const HELPED_PARTS: u64 = 2;
 /// Election timeouts without progress after which the help of this moment has failed: longer than it takes a slow disk to
-/// sync a large file.
-const PATIENCE_TIMEOUTS: u64 = 60;
-/// The same for a member that has its snapshot and answers heartbeats: it may be replacing very much data by it.
-const INSTALL_TIMEOUTS: u64 = 600;
+/// sync a large file, and not so long that callers of the others give up on a member whose disk hangs.
+const PATIENCE_TIMEOUTS: u64 = 20;
+/// Who has its snapshot, and answers, has another election timeout for each so many bytes of it: it is replacing data.
+const INSTALL_BYTES: u64 = 64 << 20;
 /// Election timeouts without progress after which a member that is not connected holds nothing: it may have died.
 const GONE_TIMEOUTS: u64 = 3;
 /// Election timeouts for which a member holds the log at most, from the first help until it has caught up.
 const HOLD_TIMEOUTS: u64 = 3600;
-/// Failures after which a member holds nothing, until it has caught up.
+/// Failures after which a member holds nothing, until it has got one snapshot and goes on.
 const FAILURES_MAX: u32 = 3;
 /// Election timeouts of a leader in which a member that it has not heard of holds all of its log: an earlier leader may
 /// have helped it just now.
@@ -65,6 +65,8 @@ struct Helped {
     from: LogIndex,
     /// Rises with progress: bytes of the snapshot, or the index up to which the member has the log.
     progress: u64,
+    /// What it has taken of its snapshot.
+    bytes: u64,
     /// The tick of the last progress.
     moved_at: u64,
     /// The tick at which it was first helped.
@@ -75,7 +77,7 @@ struct Helped {
 impl Helped {
     fn new(now: u64) -> Self {
         let (stage, from) = (Stage::Waiting { until: now }, LogIndex(0));
-        Self { stage, from, progress: 0, moved_at: now, begun_at: now, failures: 0 }
+        Self { stage, from, progress: 0, bytes: 0, moved_at: now, begun_at: now, failures: 0 }
     }
 
     fn enter(&mut self, stage: Stage, now: u64) {
@@ -102,7 +104,7 @@ impl Helped {
         let timeouts = match self.stage {
             // It waits for its turn, and whoever makes it says when that fails.
             Stage::Exporting | Stage::Waiting { .. } => return false,
-            Stage::Following if is_heard => INSTALL_TIMEOUTS,
+            Stage::Following if is_heard => PATIENCE_TIMEOUTS + self.bytes / INSTALL_BYTES,
             _ => PATIENCE_TIMEOUTS,
         };
         now - self.moved_at > timeouts * timeout
@@ -114,6 +116,9 @@ impl Helped {
 pub(super) struct Sending {
     helped: BTreeMap<NodeId, Helped>,
     errands: Vec<Errand>,
+    /// raft asked for a snapshot for a member that has all that is truncated: what it lacks is in the log.
+    #[cfg(any(test, feature = "simulation"))]
+    is_needless: bool,
     /// The tick at which this member began to lead.
     led_since: u64,
 }
@@ -155,6 +160,8 @@ impl Peer {
         }
         let wishes = self.raw.mut_store().offers.take_wishes();
         let (now, leads) = (self.timer.ticks(), self.is_leader());
+        #[cfg(any(test, feature = "simulation"))]
+        self.note_needless(&wishes);
         for to in wishes.into_iter().filter(|_| leads) {
             let helped = self.leadership.sending.helped.entry(to).or_insert_with(|| Helped::new(now));
             match helped.stage {
@@ -165,6 +172,20 @@ impl Peer {
             helped.enter(Stage::Exporting, now);
             self.leadership.sending.errands.push(Errand::Export(self.region.id, to));
         }
+    }
+
+    #[cfg(any(test, feature = "simulation"))]
+    fn note_needless(&mut self, wishes: &std::collections::BTreeSet<NodeId>) {
+        let truncated = self.raw.store().truncated().0;
+        let is_needless = self.is_leader() && wishes.iter().any(|to| self.matched(*to) >= truncated);
+        self.leadership.sending.is_needless |= is_needless;
+    }
+
+    /// Whether raft ever asked for a snapshot for a member that it knew to need none.
+    #[cfg(any(test, feature = "simulation"))]
+    #[must_use]
+    pub(crate) fn has_asked_needlessly(&self) -> bool {
+        self.leadership.sending.is_needless
     }
 
     /// A raft snapshot was made for `to`, or could not be.
@@ -224,7 +245,7 @@ impl Peer {
             && helped.stage == Stage::Sending
             && bytes > helped.progress
         {
-            (helped.progress, helped.moved_at) = (bytes, self.timer.ticks());
+            (helped.progress, helped.bytes, helped.moved_at) = (bytes, bytes, self.timer.ticks());
         }
     }
 
@@ -265,6 +286,10 @@ impl Peer {
             };
             if helped.stage == Stage::Following && progress.matched > helped.progress {
                 (helped.progress, helped.moved_at) = (progress.matched, now);
+                if progress.matched > helped.from.get() {
+                    // It has what was sent to it, and goes on.
+                    helped.failures = 0;
+                }
             }
             if has_caught_up(helped, progress, enough) {
                 over.push((to, true));
@@ -284,6 +309,8 @@ impl Peer {
             self.leadership.sending.helped.remove(&to);
         } else {
             helped.fail(now, pause);
+            // It has stood still: until it moves on it holds nothing.
+            helped.failures = FAILURES_MAX;
         }
         if was_sending && !planted::has(Fault::SnapshotEndNotTold) {
             self.raw.report_snapshot(to.get(), SnapshotStatus::Failure);
