@@ -341,6 +341,10 @@ impl Applier {
             InstallStage::Running => return false,
             InstallStage::Waiting => {
                 install.stage = InstallStage::Running;
+                assert!(
+                    batch.states.iter().all(|(id, _)| *id != self.region.id),
+                    "a region has one share of a batch"
+                );
                 batch.clears.push(*install.head.clone());
             }
             InstallStage::Done => {

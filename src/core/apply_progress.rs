@@ -70,6 +70,7 @@ impl ApplyProgress {
     /// What comes next is behind a raft snapshot that shows everything up to `index`.
     pub(crate) fn restore(&mut self, index: LogIndex) {
         assert!(index > self.state.index, "a snapshot shows more than what is applied");
+        assert!(index >= self.handed_over, "what was handed over is in the snapshot");
         self.handed_over = index;
     }
 

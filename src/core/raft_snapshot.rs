@@ -116,6 +116,7 @@ impl SnapshotMessage {
 /// The head as raft knows it.
 #[must_use]
 pub(crate) fn raft_form(head: &SnapshotHead) -> Snapshot {
+    assert!(head.state.index > LogIndex(0), "raft takes a snapshot at 0 for none");
     let mut snapshot = Snapshot::default();
     let metadata = snapshot.mut_metadata();
     (metadata.index, metadata.term) = (head.state.index.get(), head.state.term.get());

@@ -227,6 +227,7 @@ impl Forwarder {
             let undecided = self.sent.iter_mut().filter(|sent| sent.verdict.is_none());
             undecided.for_each(|sent| sent.verdict = Some(Err(Error::new(Code::SkippedInFlight))));
             self.tell(&mut heard);
+            assert!(self.sent.is_empty(), "all of it is answered, in order");
         }
         heard
     }

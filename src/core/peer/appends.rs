@@ -168,6 +168,7 @@ impl Peer {
     /// What comes next for these members is gone. raft does not notice while it replicates to them; while it probes, it
     /// asks for a raft snapshot.
     fn probe_those_below_the_log(&mut self) {
+        assert!(self.is_leader(), "only a leader replicates");
         let truncated = self.raw.store().truncated().0.get();
         let is_below = |progress: &Progress| {
             progress.state == ProgressState::Replicate && progress.next_idx <= truncated

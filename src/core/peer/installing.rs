@@ -115,6 +115,8 @@ impl Peer {
     /// The snapshot that this peer begins with: its log does, and its engine has less. Nobody may look at what that has,
     /// from before the first reader on.
     pub(super) fn begin_with(&mut self, head: &SnapshotHead) {
+        assert!(head.state.index > self.apply.index(), "the engine has less than the log begins behind");
+        assert_eq!(head.region, self.region, "the peer begins with the region of the snapshot");
         self.published_lease().begin_replacement();
         self.apply.restore(head.state.index);
         self.incoming.installing = Installing::Pending(head.state);
@@ -141,6 +143,7 @@ impl Peer {
         if planted::has(Fault::OverwrittenBelowASnapshot) {
             overwritten.splice(..0, std::mem::take(&mut unknown));
         }
+        assert!(self.apply.index() < state.index, "something is skipped");
         let count = unknown.len();
         let own: Vec<_> = callers(unknown.into_iter().map(|it| it.requester)).collect();
         self.writes.attempts.forget(count - own.len());

@@ -272,6 +272,7 @@ impl Peer {
     /// A tick of a leader has passed: who has caught up needs no more help, and with whom nothing moves the help of this
     /// moment has failed.
     pub(super) fn look_at_helped(&mut self) {
+        assert!(self.is_leader(), "only a leader helps");
         if self.leadership.sending.helped.is_empty() {
             return;
         }
@@ -345,6 +346,7 @@ impl Peer {
     /// Up to where the log may be dropped for all that `node` needs of it, which has it up to `matched`. A member that is
     /// behind holds as much of it as one may, and one that is helped all that its snapshot does not show.
     pub(super) fn needed_by(&self, node: NodeId, matched: LogIndex) -> LogIndex {
+        assert!(self.is_leader(), "only a leader keeps its log for others");
         let (now, timeout) = (self.timer.ticks(), self.timeout_ticks());
         if matched == LogIndex(0) && now - self.leadership.sending.led_since <= UNHEARD_TIMEOUTS * timeout {
             return LogIndex(0);
@@ -357,6 +359,7 @@ impl Peer {
     /// From where on `node` holds the log, if it is helped and may.
     fn held_by(&self, node: NodeId) -> Option<LogIndex> {
         let (now, timeout) = (self.timer.ticks(), self.timeout_ticks());
+        assert!(now >= self.leadership.sending.led_since, "time passes");
         let helped = self.leadership.sending.helped.get(&node)?;
         helped.holds(now, timeout, self.connections.is_up(node)).then_some(helped.from)
     }
