@@ -214,8 +214,6 @@ impl RegionLedger {
         let now = before.seen(member, self.region);
         self.known[slot(node)] = now;
         let keeps_its_window = member.peer_of(self.region).is_none_or(Peer::keeps_its_window);
-        let is_needless = member.peer_of(self.region).is_some_and(Peer::has_asked_needlessly);
-        holds(!is_needless, || "means to send a raft snapshot to a member that needs none".to_owned())?;
         holds(keeps_its_window, || "keeps more of forwarded writes than its window takes".to_owned())?;
         if now.leads && (now.term, true) != (before.term, before.leads) {
             self.one_leader_a_term(node, now.term)?;

@@ -116,9 +116,6 @@ impl Helped {
 pub(super) struct Sending {
     helped: BTreeMap<NodeId, Helped>,
     errands: Vec<Errand>,
-    /// raft asked for a snapshot for a member that has all that is truncated: what it lacks is in the log.
-    #[cfg(any(test, feature = "simulation"))]
-    is_needless: bool,
     /// The tick at which this member began to lead.
     led_since: u64,
 }
@@ -160,9 +157,10 @@ impl Peer {
         }
         let wishes = self.raw.mut_store().offers.take_wishes();
         let (now, leads) = (self.timer.ticks(), self.is_leader());
-        #[cfg(any(test, feature = "simulation"))]
-        self.note_needless(&wishes);
-        for to in wishes.into_iter().filter(|_| leads) {
+        // One that has acknowledged more since raft asked lacks nothing but what is in the log.
+        let truncated = self.raw.store().truncated().0;
+        let needs_one = |to: &NodeId| leads && self.matched(*to) < truncated;
+        for to in wishes.into_iter().filter(needs_one).collect::<Vec<_>>() {
             let helped = self.leadership.sending.helped.entry(to).or_insert_with(|| Helped::new(now));
             match helped.stage {
                 Stage::Waiting { until } if now >= until => {}
@@ -172,20 +170,6 @@ impl Peer {
             helped.enter(Stage::Exporting, now);
             self.leadership.sending.errands.push(Errand::Export(self.region.id, to));
         }
-    }
-
-    #[cfg(any(test, feature = "simulation"))]
-    fn note_needless(&mut self, wishes: &std::collections::BTreeSet<NodeId>) {
-        let truncated = self.raw.store().truncated().0;
-        let is_needless = self.is_leader() && wishes.iter().any(|to| self.matched(*to) >= truncated);
-        self.leadership.sending.is_needless |= is_needless;
-    }
-
-    /// Whether raft ever asked for a snapshot for a member that it knew to need none.
-    #[cfg(any(test, feature = "simulation"))]
-    #[must_use]
-    pub(crate) fn has_asked_needlessly(&self) -> bool {
-        self.leadership.sending.is_needless
     }
 
     /// A raft snapshot was made for `to`, or could not be.
