@@ -124,6 +124,7 @@ from .errors import (
     RegionChangedError as RegionChangedError,
     ShutdownInFlightError as ShutdownInFlightError,
     ShuttingDownError as ShuttingDownError,
+    SkippedInFlightError as SkippedInFlightError,
     TooLargeError as TooLargeError,
     TransferInProgressError as TransferInProgressError,
     UnsupportedError as UnsupportedError,

@@ -68,6 +68,7 @@ __all__ = [
     "RegionChangedError",
     "ShutdownInFlightError",
     "ShuttingDownError",
+    "SkippedInFlightError",
     "TooLargeError",
     "TransferInProgressError",
     "UnsupportedError",
@@ -296,6 +297,10 @@ class FailedInFlightError(AlmadiaError):
     """The store failed while the write was in flight. It may have been applied, or may still be applied."""
 
 
+class SkippedInFlightError(AlmadiaError):
+    """This member was far behind and took over another one's data meanwhile. The write may be applied, or not."""
+
+
 class ClosedError(AlmadiaError):
     """The store, or the snapshot, is closed."""
 
@@ -405,6 +410,7 @@ _CLASSES: dict[str, type[AlmadiaError]] = {
     "CANCELLED_IN_FLIGHT": CancelledInFlightError,
     "SHUTDOWN_IN_FLIGHT": ShutdownInFlightError,
     "FAILED_IN_FLIGHT": FailedInFlightError,
+    "SKIPPED_IN_FLIGHT": SkippedInFlightError,
     "CLOSED": ClosedError,
     "SHUTTING_DOWN": ShuttingDownError,
     "CANCELLED": CancelledError,
