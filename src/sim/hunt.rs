@@ -49,7 +49,7 @@ const NOT_LEFT_TO_CHANCE: [Fault; 4] = [
 /// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;
 /// Faults that clients alone did not notice in 400 seeds, each with the reason.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 26] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 25] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -87,7 +87,6 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 26] = [
     (Fault::ReadWhileInstalling, "few reads, and of few keys, meet the moments of an install"),
     (Fault::OverwrittenBelowASnapshot, "its member must have led, and its caller wait for long"),
     (Fault::ForwardedBelowASnapshotGoAgain, "its caller must wait for longer than calls do here"),
-    (Fault::StagedRemovedTooEarly, "a member that finds its data gone panics here"),
     (Fault::RefusedWriteGoesBehind, "as ForwardedRetryOvertakes"),
     (
         Fault::ProposedInALaterTerm,

@@ -99,6 +99,7 @@ impl Member {
             return None;
         }
         let staged = self.staged.get(&(region, index, term));
-        Some(staged.expect("what the log begins behind is staged or in the engine").head.clone())
+        // What a store says that finds this when it is opened.
+        Some(staged.expect("CORRUPTION: what the log begins behind is staged or in the engine").head.clone())
     }
 }
