@@ -148,8 +148,12 @@ pub(crate) const ENTRY_WRITES_MAX: usize = 1 << 16;
 /// The feature level from which on a region's log may hold writes with conditions, and its keys have versions that are the
 /// same on every member. A region at level 0 has members of the build before, or had them a moment ago.
 pub(crate) const CONDITIONS_LEVEL: u16 = 1;
+/// The feature level from which on the members of a cluster may change.
+pub(crate) const MEMBERS_LEVEL: u16 = 2;
 /// The highest feature level that this build knows.
-pub(crate) const NEWEST_LEVEL: u16 = CONDITIONS_LEVEL;
+pub(crate) const NEWEST_LEVEL: u16 = MEMBERS_LEVEL;
+/// Most members that a cluster may have.
+pub(crate) const MEMBERS_MAX: usize = 64;
 
 /// Longest key in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 16 * 1024;

@@ -17,6 +17,7 @@ use crate::core::command::{Command, CommandError, Operation, Write, is_condition
 use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
 use crate::core::forwarding::{Origin, RequestId};
 use crate::core::judge::{Judged, Overlay, Room, judge};
+use crate::core::member_list::{MemberList, NotASuccessor};
 use crate::core::membership;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{CommittedProposal, Requester};
@@ -25,7 +26,10 @@ use crate::core::region::Region;
 use crate::core::stored::Stored;
 use crate::effects::Effects;
 use crate::error::{Code, Error, Refusal, Result};
-use crate::types::{ApplyState, CONDITIONS_LEVEL, ENTRY_WRITES_MAX, LogIndex, RegionId, Term, Version};
+use crate::types::{
+    ApplyState, BOOTSTRAP_REGION, CONDITIONS_LEVEL, ENTRY_WRITES_MAX, LogIndex, MEMBERS_LEVEL, RegionId,
+    Term, Version,
+};
 
 /// Committed entries on their way to the applier.
 #[derive(Debug)]
@@ -77,6 +81,8 @@ pub struct Applied {
     pub conf_changes: Vec<ConfChangeV2>,
     /// The feature level rose to this, by this entry.
     pub raised: Option<(u16, LogIndex)>,
+    /// The members of the cluster are to be these.
+    pub list: Option<MemberList>,
     /// What other members are to be told about the writes they forwarded.
     pub forwarded_to_here: Vec<(RequestId, Result<Reply>)>,
     /// What became of writes that this boot of this member forwarded, by their numbers, in log order.
@@ -388,6 +394,7 @@ impl Applier {
             truncate_to: None,
             conf_changes: Vec::new(),
             raised: None,
+            list: None,
             forwarded_to_here: Vec::new(),
             forwarded_from_here: Vec::new(),
         };
@@ -508,8 +515,41 @@ impl Applier {
             }
             Command::Truncate(index) => report.truncate_to = report.truncate_to.max(Some(index)),
             Command::Level(level) => self.apply_level(level, LogIndex(index), batch, report)?,
+            Command::Members(list) => {
+                let verdict = self.apply_members(list, LogIndex(index), batch, report)?;
+                verdicts.next(verdict.map(|()| Effects::default()), batch, report);
+            }
         }
         Ok(())
+    }
+
+    /// The verdict on a list of members.
+    fn apply_members(
+        &mut self,
+        list: MemberList,
+        index: LogIndex,
+        batch: &mut ApplyBatch,
+        report: &mut Applied,
+    ) -> Result<Result<()>> {
+        if self.known_level < MEMBERS_LEVEL {
+            return Err(not_known(index, self.known_level));
+        }
+        let may_have_lists = self.region.id == BOOTSTRAP_REGION && self.region.level >= MEMBERS_LEVEL;
+        if !may_have_lists {
+            // Nobody proposes it, and all members must make the same of it if somebody did.
+            return Ok(Err(Error::new(Code::Unsupported)));
+        }
+        let before = self.region.list.as_ref();
+        Ok(match list.check_successor(before, &self.region.all_members()) {
+            Ok(()) => {
+                self.region.list = Some(list.clone());
+                self.store_region(batch);
+                report.list = Some(list);
+                Ok(())
+            }
+            Err(NotASuccessor::Version) => Err(Error::new(Code::Conflict)),
+            Err(NotASuccessor::Rule) => Err(Error::new(Code::InvalidArgument)),
+        })
     }
 
     fn apply_level(
@@ -606,9 +646,16 @@ impl Applier {
     ) -> Result<()> {
         let refused = |why: String| Error::with_detail(Code::InvalidArgument, why);
         let change = membership::parse(entry).ok_or_else(|| refused("malformed membership change".into()))?;
+        let version =
+            membership::list_version(&change).ok_or_else(|| refused("malformed membership change".into()))?;
+        let is_old = (1..self.region.list_version).contains(&version);
+        if is_old && !planted::has(Fault::OlderListObeyed) {
+            return Err(refused("the region has followed a newer list of members".into()));
+        }
         let members = membership::changed(&self.region.members, &change)
             .map_err(|error| refused(format!("membership change refused: {error}")))?;
         self.region.members = members;
+        self.region.list_version = self.region.list_version.max(version);
         self.region.epoch.conf_ver += 1;
         self.store_region(batch);
         report.conf_changes.push(change);

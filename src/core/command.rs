@@ -13,6 +13,7 @@
 //! group (3)        writes x ( varint length, write )   "operations" counts the writes, 65,536 at most
 //! conditional (4)  as a write, with one operation at least that a write has not
 //! level (5)        level u16
+//! members (6)      a list of members, as `member_list` encodes it; stands alone in its entry
 //!
 //! 1 put            key, value             16 if_absent   key
 //! 2 delete         key                    17 if_present  key
@@ -41,7 +42,8 @@ pub(crate) use operations::{OPERATION_OVERHEAD_BYTES, VERSIONED_BYTES, versioned
 pub(crate) use weight::{Weight, weight_of};
 
 use crate::core::change::{Change, OwnedChange};
-use crate::types::{BATCH_OPERATIONS_MAX, ENTRY_WRITES_MAX, LogIndex};
+use crate::core::member_list::MemberList;
+use crate::types::{BATCH_OPERATIONS_MAX, CONDITIONS_LEVEL, ENTRY_WRITES_MAX, LogIndex, MEMBERS_LEVEL};
 use operations::{Operations, put_slice, take_operation, take_slice};
 
 /// Bytes in front of the operations.
@@ -55,6 +57,7 @@ const KIND_TRUNCATE: u8 = 2;
 const KIND_GROUP: u8 = 3;
 const KIND_CONDITIONAL: u8 = 4;
 const KIND_LEVEL: u8 = 5;
+const KIND_MEMBERS: u8 = 6;
 /// Where the flags are.
 const FLAGS: usize = 2;
 /// The flag of a group with a conditional write.
@@ -78,6 +81,15 @@ pub(crate) fn seal_level(level: u16, epoch_version: u64) -> Bytes {
     buffer.into()
 }
 
+/// The command that makes `list` the members that the cluster is to have. To the peers it is a write like others.
+#[must_use]
+pub(crate) fn seal_members(list: &MemberList) -> Bytes {
+    let mut buffer = vec![0; HEADER_BYTES];
+    write_header(&mut buffer, KIND_MEMBERS, 0, 0);
+    buffer.extend_from_slice(&list.encode());
+    buffer.into()
+}
+
 /// One command that carries several sealed writes, in their order.
 #[must_use]
 pub(crate) fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + Clone) -> Bytes {
@@ -96,7 +108,7 @@ pub(crate) fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + 
 
 fn write_header(buffer: &mut [u8], kind: u8, operations: u32, epoch_version: u64) {
     assert!(buffer.len() >= HEADER_BYTES, "room was left for the header");
-    assert!((KIND_WRITE..=KIND_LEVEL).contains(&kind), "there is no other kind");
+    assert!((KIND_WRITE..=KIND_MEMBERS).contains(&kind), "there is no other kind");
     buffer[0] = VERSION;
     buffer[1] = kind;
     buffer[4..8].copy_from_slice(&operations.to_le_bytes());
@@ -125,6 +137,8 @@ pub enum Command {
     Group(Vec<Write>),
     /// Every member of the region knows this feature level.
     Level(u16),
+    /// The members that the cluster is to have.
+    Members(MemberList),
 }
 
 /// The operations of one command.
@@ -157,6 +171,7 @@ impl Command {
                 let level = data[HEADER_BYTES..].try_into().ok();
                 level.map(|level| Self::Level(u16::from_le_bytes(level)))
             }
+            KIND_MEMBERS => MemberList::decode(&data[HEADER_BYTES..]).map(Self::Members),
             _ => None,
         };
         command.ok_or(CommandError::Malformed)
@@ -174,7 +189,7 @@ pub(crate) fn operations_of(data: &[u8]) -> u32 {
 #[must_use]
 pub(crate) fn writes_of(data: &[u8]) -> usize {
     match data.get(1) {
-        Some(&(KIND_WRITE | KIND_CONDITIONAL)) => 1,
+        Some(&(KIND_WRITE | KIND_CONDITIONAL | KIND_MEMBERS)) => 1,
         Some(&KIND_GROUP) if data.len() >= HEADER_BYTES => {
             let count = operations_of(data) as usize;
             count.min(data.len() / HEADER_BYTES)
@@ -200,6 +215,22 @@ pub(crate) fn is_level(data: &[u8]) -> bool {
     matches!(*data, [VERSION, KIND_LEVEL, ..])
 }
 
+/// Whether an entry of this data, or a sealed write, changes the list of members, by its own account.
+#[must_use]
+pub(crate) fn is_members(data: &[u8]) -> bool {
+    matches!(*data, [VERSION, KIND_MEMBERS, ..])
+}
+
+/// The feature level that every member must know before this sealed write may be in a log.
+#[must_use]
+pub(crate) fn level_of_write(data: &[u8]) -> u16 {
+    match () {
+        () if is_members(data) => MEMBERS_LEVEL,
+        () if is_conditional(data) => CONDITIONS_LEVEL,
+        () => 0,
+    }
+}
+
 /// The sealed writes of an entry that this member sealed, in their order, without a copy. None in an empty one.
 ///
 /// # Panics
@@ -212,6 +243,7 @@ pub(crate) fn writes_in(data: &Bytes) -> Vec<Bytes> {
     match Command::parse(data.clone()).expect("sealed here") {
         Command::Write(write) => vec![write.data],
         Command::Group(writes) => writes.into_iter().map(|write| write.data).collect(),
+        Command::Members(_) => vec![data.clone()],
         Command::Truncate(_) | Command::Level(_) => Vec::new(),
     }
 }

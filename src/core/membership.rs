@@ -22,6 +22,21 @@ pub(crate) fn parse(entry: &Entry) -> Option<ConfChangeV2> {
     if current_format { ConfChangeV2::parse_from_bytes(&entry.data).ok() } else { None }
 }
 
+/// Says which version of the list of members `change` follows.
+pub(crate) fn put_list_version(change: &mut ConfChangeV2, version: u64) {
+    assert!(version > 0, "the first list has version 1");
+    change.context = version.to_le_bytes().to_vec().into();
+}
+
+/// The version of the list of members that `change` follows; 0 for one that follows none. None when it says neither.
+#[must_use]
+pub(crate) fn list_version(change: &ConfChangeV2) -> Option<u64> {
+    if change.context.is_empty() {
+        return Some(0);
+    }
+    change.context.as_ref().try_into().ok().map(u64::from_le_bytes)
+}
+
 /// The configuration after `change`, or why raft refuses it. Deterministic: every member refuses alike.
 ///
 /// # Errors

@@ -39,8 +39,7 @@
 //! - Every completion is answered exactly once.
 //!
 //! # What is not here
-//! Membership changes are applied but not yet offered. Raft snapshots are not here yet; the log is therefore truncated
-//! only behind what every member has.
+//! Regions neither split nor merge.
 
 pub(crate) mod ports;
 pub(crate) mod stored;
@@ -50,8 +49,10 @@ pub(crate) mod applied_write;
 pub(crate) mod change;
 pub(crate) mod digest;
 pub(crate) mod command;
+pub(crate) mod member_list;
 pub(crate) mod region;
 pub(crate) mod membership;
+pub(crate) mod next_change;
 pub(crate) mod log;
 pub(crate) mod planted;
 pub(crate) mod forwarding;

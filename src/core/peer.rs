@@ -11,7 +11,7 @@
 //! others send. `peer/writes`: proposing. `peer/forwards`: proposing for others, and letting others propose.
 //! `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership. `peer/idling`:
 //! heartbeats and ticks without news. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
-//! log's old end. `peer/level`: what every member knows. `peer/returning`: members that come back with less than they had. `peer/invariants`: what is checked
+//! log's old end. `peer/level`: what every member knows. `peer/moving`: members that come and go. `peer/returning`: members that come back with less than they had. `peer/invariants`: what is checked
 //! after each round in tests and simulations.
 
 mod appends;
@@ -24,6 +24,7 @@ mod invariants;
 mod leading;
 mod level;
 mod messages;
+pub(crate) mod moving;
 mod options;
 mod reading;
 pub(crate) mod ready;
@@ -47,6 +48,7 @@ use crate::core::input::Input;
 use crate::core::lease::PublishedRegion;
 use crate::core::log::{LogState, PeerLog};
 use crate::core::lost_end::LostEnd;
+use crate::core::membership;
 use crate::core::outbox::Outbox;
 use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::pending::Pending;
@@ -142,8 +144,11 @@ impl Peer {
             incoming,
         };
         peer.timer.redraw(&mut peer.raw.raft);
+        peer.on_region_replaced();
         if let Some(head) = pending {
             peer.begin_with(head);
+        } else if peer.lacks_data() {
+            peer.published_lease().begin_replacement();
         }
         Ok(peer)
     }
@@ -239,7 +244,7 @@ impl Peer {
         } else {
             self.raw.tick();
             if self.timer.wants_first_leader(&self.raw.raft) {
-                drop(self.raw.campaign());
+                self.campaign();
             }
         }
         self.notice_leadership();
@@ -250,10 +255,18 @@ impl Peer {
             self.look_at_helped();
             self.look_at_log_length();
             self.propose_level();
+            self.look_at_members();
         }
         self.ask_again_late();
         self.seek_end();
         self.go_on_forwarding();
+    }
+
+    /// Asks for leadership, if this member may lead. raft takes nobody's word for the majority of no voters.
+    fn campaign(&mut self) {
+        if !self.must_not_lead() && self.raw.raft.promotable() {
+            drop(self.raw.campaign());
+        }
     }
 
     /// Anything else that reaches this peer.
@@ -277,8 +290,7 @@ impl Peer {
             Input::Disconnected(node) => self.on_disconnected(node),
             Input::Connected(node) => self.on_connected(node),
             Input::Introduced(introduction) => self.on_introduction(introduction),
-            Input::Campaign if self.must_not_lead() => {}
-            Input::Campaign => drop(self.raw.campaign()),
+            Input::Campaign => self.campaign(),
         }
         self.notice_leadership();
     }
@@ -299,6 +311,7 @@ impl Peer {
             || !self.incoming.held.is_empty()
             || self.leadership.sending.has_errands()
             || self.is_installing()
+            || self.has_moved()
     }
 
     /// Hands this round's writes and reads to raft, once every input is in. `sharers` is the number of peers that share
@@ -337,7 +350,7 @@ impl Peer {
 
     /// Takes out the answers that are due, in order.
     pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
-        if self.is_installing() && !planted::has(Fault::ReadWhileInstalling) {
+        if self.lacks_data() || (self.is_installing() && !planted::has(Fault::ReadWhileInstalling)) {
             // The engine shows nothing that anybody may see.
             return std::mem::take(&mut self.answers);
         }
@@ -417,6 +430,12 @@ impl Peer {
                 Err(error) => panic!("raft refused what the applier accepted: {error}"),
             }
             self.region.epoch.conf_ver += 1;
+            let version = membership::list_version(change).expect("the applier has looked at it");
+            self.region.list_version = self.region.list_version.max(version);
+            self.on_region_moved(None);
+        }
+        if let Some(list) = &applied.list {
+            self.on_region_moved(Some(list.clone()));
         }
         if let Some((level, index)) = applied.raised {
             self.on_level(level, index);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::core::caller_write::CallerWrite;
-use crate::core::command::is_conditional;
+use crate::core::command::level_of_write;
 use crate::core::forwarding::RequestId;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{Overwritten, Requester};
@@ -145,16 +145,16 @@ impl PendingWrites {
         self.extract(|write| matches!(write.requester, Requester::Follower(_)))
     }
 
-    /// Whether a write with conditions waits.
+    /// Whether a write waits that needs a higher feature level.
     #[must_use]
-    pub(crate) fn has_conditional(&self) -> bool {
-        self.writes.iter().any(|write| is_conditional(&write.data))
+    pub(crate) fn has_above(&self, level: u16) -> bool {
+        self.writes.iter().any(|write| level_of_write(&write.data) > level)
     }
 
-    /// Takes the writes with conditions.
-    pub(crate) fn take_conditional(&mut self) -> Vec<Pending> {
-        let taken = self.extract(|write| is_conditional(&write.data));
-        assert!(!self.has_conditional(), "none is left");
+    /// Takes the writes that need a higher feature level.
+    pub(crate) fn take_above(&mut self, level: u16) -> Vec<Pending> {
+        let taken = self.extract(|write| level_of_write(&write.data) > level);
+        assert!(!self.has_above(level), "none is left");
         taken
     }
 

@@ -176,6 +176,14 @@ faults! {
     PendingInstallForgotten,
     /// What is staged is removed when it is installed, before the engine has flushed that.
     StagedRemovedTooEarly,
+
+    // Members that come and go.
+    /// A region follows an older list of members than it has followed before.
+    OlderListObeyed,
+    /// A member is given a vote before it has the data.
+    VoterBeforeItCaughtUp,
+    /// Whom a member's own configuration does not have is turned away.
+    StrangersTurnedAway,
 }
 
 #[cfg(any(test, feature = "simulation"))]
@@ -189,13 +197,19 @@ impl Fault {
     /// True when it shows only where members are so far behind that they need raft snapshots.
     #[must_use]
     pub(crate) fn is_of_snapshots(self) -> bool {
-        self >= Self::SnapshotEndNotTold
+        (Self::SnapshotEndNotTold..=Self::StagedRemovedTooEarly).contains(&self)
+    }
+
+    /// True when it shows only where members come and go.
+    #[must_use]
+    pub(crate) fn is_of_members(self) -> bool {
+        self >= Self::OlderListObeyed
     }
 
     /// True when it shows only in conditional writes.
     #[must_use]
     pub(crate) fn is_of_conditions(self) -> bool {
-        self >= Self::ConditionJudgedAtPropose && !self.is_of_snapshots()
+        (Self::ConditionJudgedAtPropose..Self::SnapshotEndNotTold).contains(&self)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::completion::{Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
 pub(crate) use crate::core::forwarding::{Forward, ForwardAnswer};
 pub(crate) use crate::core::heartbeats::Heartbeats;
+use crate::core::peer::moving::RegionMembers;
 use crate::core::raft_snapshot::SnapshotMessage;
 use crate::error::Result;
 use crate::types::{ApplyState, LogIndex, NodeId, RegionEpoch, RegionId, Term};
@@ -164,6 +165,10 @@ pub(crate) trait RoundIo {
 
     /// Has something done about raft snapshots, by and by.
     fn run(&mut self, errand: Errand);
+
+    /// The configuration of a region, or the list of members that it has, is another than before, or how far its leader
+    /// has come with the list.
+    fn members_moved(&mut self, region: RegionId, members: RegionMembers);
 
     /// Tells a caller who wants to hear of it how far its write has come.
     fn happened(&mut self, completion: &Completion, event: WriteEvent, position: Position);

@@ -1,20 +1,25 @@
 //! A raft group and the key range it owns.
 //!
 //! Owns [`Region`] and its stored form. What always holds: the range is half open, an empty end key means
-//! "to the end of all keys", the configuration lists each member once, and the feature level never falls. Changing a
-//! configuration is left to `membership`, when the level rises to `peer/level`.
+//! "to the end of all keys", the configuration lists each member once, and neither the feature level nor a version of a
+//! list ever falls. Changing a configuration is left to `membership`, when to `peer/moving`, when the level rises to
+//! `peer/level`.
 
 use raft::eraftpb::ConfState;
 
 use crate::core::command::{Operation, versioned_keys};
+use crate::core::member_list::MemberList;
 use crate::types::{
     BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, CONDITIONS_LEVEL, LogIndex, NEWEST_LEVEL, NodeId, RegionEpoch,
     RegionId,
 };
 
-/// The version that is written.
-const VERSION: u8 = 2;
-/// The one before has no feature level.
+/// The version that is written once the members were changed.
+const VERSION: u8 = 3;
+/// The one before has no list of members. It is written while there is nothing of that: then builds that know no lists can
+/// read it.
+const VERSION_WITHOUT_LIST: u8 = 2;
+/// The one before that has no feature level.
 const VERSION_WITHOUT_LEVEL: u8 = 1;
 
 /// One region as stored in the engine, in the same batch as the apply state that made it so.
@@ -33,8 +38,13 @@ pub struct Region {
     /// The entry that raised the level to 1 or beyond it; 0 if the region began so. What was written before
     /// has no version of its own, and is shown with this place.
     pub floor_index: LogIndex,
-    /// The raft configuration: who votes, who learns, and both sides of a joint change.
+    /// The raft configuration: who votes, who learns, and both sides of a joint change. Without anyone on a member that
+    /// has joined the cluster and has no data yet.
     pub members: ConfState,
+    /// The version of the list of members by which the configuration was last changed; 0 if none was.
+    pub list_version: u64,
+    /// The members that the cluster is to have: in the first region, once somebody has changed them.
+    pub list: Option<MemberList>,
 }
 
 impl Region {
@@ -51,7 +61,9 @@ impl Region {
     #[cfg(any(test, feature = "simulation"))]
     pub(in crate::core) fn check_invariants(&self) {
         assert!(self.end_key.is_empty() || self.start_key < self.end_key, "a range has room for a key");
-        assert!(!self.members.voters.is_empty(), "somebody votes");
+        let is_empty = self.lists().iter().all(|list| list.is_empty());
+        assert!(is_empty || !self.members.voters.is_empty(), "somebody votes, or nobody is known");
+        assert!(self.list.is_none() || self.id == BOOTSTRAP_REGION, "the first region has the list");
         for list in self.lists() {
             let is_double = |node| list.iter().filter(|other| *other == node).count() > 1;
             assert!(!list.iter().any(is_double), "a member is listed once");
@@ -70,7 +82,39 @@ impl Region {
             ConfState { voters: voters.iter().map(|node| node.get()).collect(), ..Default::default() };
         let (start_key, end_key) = (Vec::new(), Vec::new());
         let (level, floor_index) = (NEWEST_LEVEL, LogIndex(0));
-        Self { id: BOOTSTRAP_REGION, start_key, end_key, epoch: BOOTSTRAP_EPOCH, level, floor_index, members }
+        Self {
+            id: BOOTSTRAP_REGION,
+            start_key,
+            end_key,
+            epoch: BOOTSTRAP_EPOCH,
+            level,
+            floor_index,
+            members,
+            list_version: 0,
+            list: None,
+        }
+    }
+
+    /// A region of which a member that has just joined has nothing but its place among the others.
+    #[must_use]
+    pub(crate) fn without_data(id: RegionId, start_key: Vec<u8>, end_key: Vec<u8>, version: u64) -> Self {
+        let epoch = RegionEpoch { version, ..BOOTSTRAP_EPOCH };
+        Self { id, start_key, end_key, epoch, level: 0, ..Self::bootstrap(&[]) }
+    }
+
+    /// True when this is the region of a member that has joined and was not given the data yet.
+    #[must_use]
+    pub(crate) fn lacks_data(&self) -> bool {
+        self.members.voters.is_empty()
+    }
+
+    /// All that are part of the configuration in any way, in order of their numbers.
+    #[must_use]
+    pub(crate) fn all_members(&self) -> Vec<NodeId> {
+        let mut all: Vec<_> = self.lists().into_iter().flatten().map(|&node| NodeId(node)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// Raises the level to `level` by the entry at `index`. False, and nothing is done, when it is as high already.
@@ -131,7 +175,9 @@ impl Region {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         assert!(self.end_key.is_empty() || self.start_key < self.end_key, "a range has room for a key");
-        let mut out = vec![VERSION, u8::from(self.members.auto_leave)];
+        let version =
+            if self.list_version == 0 && self.list.is_none() { VERSION_WITHOUT_LIST } else { VERSION };
+        let mut out = vec![version, u8::from(self.members.auto_leave)];
         for number in [self.id.get(), self.epoch.conf_ver, self.epoch.version] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -144,6 +190,12 @@ impl Region {
         for list in self.lists() {
             put_length(&mut out, list.len());
             list.iter().for_each(|id| out.extend_from_slice(&id.to_le_bytes()));
+        }
+        if version == VERSION {
+            out.extend_from_slice(&self.list_version.to_le_bytes());
+            let list = self.list.as_ref().map_or_else(Vec::new, MemberList::encode);
+            put_length(&mut out, list.len());
+            out.extend_from_slice(&list);
         }
         out
     }
@@ -171,7 +223,12 @@ impl Region {
             auto_leave: head[1] != 0,
             ..Default::default()
         };
-        bytes.is_empty().then_some(Self { id, start_key, end_key, epoch, level, floor_index, members })
+        let (list_version, list) = match head[0] {
+            VERSION => (take_u64(&mut bytes)?, take_list(&mut bytes)?),
+            _ => (0, None),
+        };
+        let region = Self { id, start_key, end_key, epoch, level, floor_index, members, list_version, list };
+        bytes.is_empty().then_some(region)
     }
 
     fn lists(&self) -> [&Vec<u64>; 4] {
@@ -209,6 +266,12 @@ fn take_bytes(bytes: &mut &[u8]) -> Option<Vec<u8>> {
     Some(head.to_vec())
 }
 
+/// The list of members, if there is one. None of the outer when it is damaged.
+fn take_list(bytes: &mut &[u8]) -> Option<Option<MemberList>> {
+    let encoded = take_bytes(bytes)?;
+    if encoded.is_empty() { Some(None) } else { MemberList::decode(&encoded).map(Some) }
+}
+
 fn take_ids(bytes: &mut &[u8]) -> Option<Vec<u64>> {
     let length = take_length(bytes)?;
     if length > bytes.len() / 8 {
@@ -221,6 +284,7 @@ fn take_ids(bytes: &mut &[u8]) -> Option<Vec<u64>> {
 mod tests {
     use super::*;
     use crate::core::digest::RangeDigest;
+    use crate::core::member_list::{FOUNDER, ListedMember, MemberRole};
 
     fn joint() -> Region {
         let mut region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
@@ -232,15 +296,32 @@ mod tests {
         region
     }
 
+    fn listed() -> Region {
+        let member = |node| ListedMember {
+            node: NodeId(node),
+            instance: FOUNDER,
+            address: "a:1".to_owned(),
+            role: MemberRole::Voter,
+            is_preferred: false,
+        };
+        let list = MemberList { version: 3, highest: NodeId(4), members: vec![member(1), member(4)] };
+        Region { list_version: 2, list: Some(list), ..joint() }
+    }
+
     #[test]
     fn the_stored_form_comes_back() {
         assert_eq!(Region::decode(&joint().encode()), Some(joint()));
+        assert_eq!(Region::decode(&listed().encode()), Some(listed()));
+        let followed = Region { list: None, ..listed() };
+        assert_eq!(Region::decode(&followed.encode()), Some(followed));
+        let joined = Region::without_data(RegionId(2), b"a".to_vec(), Vec::new(), 1);
+        assert_eq!(Region::decode(&joined.encode()), Some(joined));
     }
 
     /// As `docs/disk-format.md` has it.
     const FIRST_OF_ONE: [&str; 3] = [
         "02 00 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00",
-        "01 00 00 00 00 00 00 00 00 00",
+        "02 00 00 00 00 00 00 00 00 00",
         "00 00 00 00 00 00 00 00 01 00 00 00 01 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
     ];
 
@@ -280,10 +361,10 @@ mod tests {
 
     #[test]
     fn a_cut_or_longer_stored_form_is_refused() {
-        let whole = joint().encode();
-
-        assert!((0..whole.len()).all(|length| Region::decode(&whole[..length]).is_none()));
-        assert!(Region::decode(&[whole, vec![0]].concat()).is_none());
+        for whole in [joint().encode(), listed().encode()] {
+            assert!((0..whole.len()).all(|length| Region::decode(&whole[..length]).is_none()));
+            assert!(Region::decode(&[whole, vec![0]].concat()).is_none());
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ use crate::core::planted::{self, Fault};
 use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
 use crate::error::Result;
 use crate::time::Timestamp;
-use crate::types::RegionId;
+use crate::types::{BOOTSTRAP_REGION, RegionId};
 
 /// The peers of one poller.
 pub(crate) type Peers = BTreeMap<RegionId, Peer>;
@@ -69,7 +69,11 @@ pub(crate) fn round(
 ) -> Result<Vec<RegionId>> {
     let mut concerned = concerned(peers, &fed);
     let mut gathered = Gathered::default();
+    if fed.ticks > 0 {
+        share_kept(peers);
+    }
     concerned.by_heartbeats = feed(peers, fed, now, &mut gathered);
+    share_list(peers);
     let touched = touched(peers, &concerned, &mut gathered);
     assert!(touched.is_sorted_by(|one, next| one < next), "a region has a part in a round once");
     let sharers = touched.iter().filter(|region| peers[region].has_pending()).count().max(1);
@@ -82,9 +86,31 @@ pub(crate) fn round(
     for region in &touched {
         peer(peers, *region).take_errands().into_iter().for_each(|errand| io.run(errand));
     }
+    for region in &touched {
+        if let Some(members) = peer(peers, *region).take_moved() {
+            io.members_moved(*region, members);
+        }
+    }
     #[cfg(any(test, feature = "simulation"))]
     concerned.regions(peers).iter().for_each(|region| peers[region].check_invariants());
     Ok(touched)
+}
+
+/// Tells the peer of the first region, before it takes its next step, which members the others still have.
+fn share_kept(peers: &mut Peers) {
+    if peers.get(&BOOTSTRAP_REGION).is_some_and(Peer::asks_for_kept) {
+        let others = peers.iter().filter(|(region, _)| **region != BOOTSTRAP_REGION);
+        let kept = others.flat_map(|(_, peer)| peer.all_members()).collect();
+        peer(peers, BOOTSTRAP_REGION).on_kept(kept);
+    }
+}
+
+/// Tells all peers of a new list of members, which the first region has applied.
+fn share_list(peers: &mut Peers) {
+    let new = peers.get_mut(&BOOTSTRAP_REGION).and_then(Peer::take_new_list);
+    if let Some(list) = new {
+        peers.values_mut().for_each(|peer| peer.on_list(&list));
+    }
 }
 
 /// Which regions a round's inputs concern.

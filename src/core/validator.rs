@@ -2,8 +2,8 @@
 //!
 //! Owns the boundary between the wire and `RawNode::step`, which trusts everything it is given: a heartbeat with too
 //! large a commit panics it, a message from a stranger makes the stranger its leader, a term of `u64::MAX` wraps
-//! around. What always holds behind this boundary: the message is for this peer, from another member of its
-//! configuration, of a type that members send each other, and its numbers are possible. The order and meaning of
+//! around. What always holds behind this boundary: the message is for this peer, from another member of the
+//! cluster, in this member's configuration or not, of a type that members send each other, and its numbers are possible. The order and meaning of
 //! possible messages is raft's own business.
 
 use raft::StateRole;
@@ -12,7 +12,6 @@ use raft::eraftpb::{Message, MessageType};
 use crate::core::forwarding::tags;
 use crate::core::membership::CONF_CHANGE_BYTES_MAX;
 use crate::core::reads::READ_ID_BYTES;
-use crate::core::region::Region;
 use crate::types::{LOG_INDEX_MAX, LogIndex, NodeId, Term};
 
 /// How far ahead of ours a message's term may be. Terms grow by one an election: a million elections missed is a
@@ -24,11 +23,11 @@ const TRANSFER: &[u8] = b"CampaignTransfer";
 
 /// What the validator knows of the peer it guards.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Guarded<'a> {
+pub(crate) struct Guarded {
     /// This member.
     pub node: NodeId,
-    /// The region and its configuration.
-    pub region: &'a Region,
+    /// The peer hears nobody but the members of its configuration.
+    pub turns_away: bool,
     /// Current term.
     pub term: Term,
     /// Current role.
@@ -45,7 +44,7 @@ pub(crate) enum Refusal {
     /// Addressed to another node.
     #[error("addressed to another node")]
     Recipient,
-    /// The sender is not a member of the configuration.
+    /// The sender is nobody, or this member itself.
     #[error("sent by a node that is no member")]
     Sender,
     /// A type that is never sent between members, or not by this version.
@@ -72,7 +71,7 @@ pub(crate) enum Refusal {
 ///
 /// # Errors
 /// The first rule it breaks.
-pub(crate) fn check(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
+pub(crate) fn check(message: &Message, guarded: Guarded) -> Result<(), Refusal> {
     check_addresses(message, guarded)?;
     check_term(message, guarded)?;
     match message.get_msg_type() {
@@ -109,17 +108,18 @@ pub(crate) fn check(message: &Message, guarded: Guarded<'_>) -> Result<(), Refus
     }
 }
 
-fn check_addresses(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
+fn check_addresses(message: &Message, guarded: Guarded) -> Result<(), Refusal> {
     if message.to != guarded.node.get() {
         return Err(Refusal::Recipient);
     }
-    if message.from == message.to || !guarded.region.has_member(NodeId(message.from)) {
+    let is_nobody = [0, u64::MAX].contains(&message.from);
+    if message.from == message.to || is_nobody || guarded.turns_away {
         return Err(Refusal::Sender);
     }
     Ok(())
 }
 
-fn check_term(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
+fn check_term(message: &Message, guarded: Guarded) -> Result<(), Refusal> {
     let termless = message.get_msg_type() == MessageType::MsgReadIndex;
     let possible = 1..=guarded.term.get().saturating_add(TERM_JUMP_MAX);
     match message.term {
@@ -155,7 +155,7 @@ fn check_entries(message: &Message) -> Result<(), Refusal> {
 
 /// An acknowledgement is of an entry we have. A rejection points back, from where we sent to where the follower's log
 /// may agree, and asks for no raft snapshot, which this version does not send.
-fn check_acknowledgement(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
+fn check_acknowledgement(message: &Message, guarded: Guarded) -> Result<(), Refusal> {
     if message.request_snapshot != 0 {
         return Err(Refusal::Type);
     }
@@ -174,7 +174,7 @@ fn no_entries(message: &Message) -> Result<(), Refusal> {
     if message.entries.is_empty() { Ok(()) } else { Err(Refusal::Entries) }
 }
 
-fn within(index: u64, guarded: Guarded<'_>) -> Result<(), Refusal> {
+fn within(index: u64, guarded: Guarded) -> Result<(), Refusal> {
     if index <= guarded.last_index.get() { Ok(()) } else { Err(Refusal::Index) }
 }
 
@@ -184,19 +184,20 @@ mod tests {
 
     use super::*;
 
+    const STRANGER: u64 = 9;
+
     fn checked(change: impl FnOnce(&mut Message)) -> Result<(), Refusal> {
-        let region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
+        let mut message = Message { from: 2, to: 1, term: 7, ..Default::default() };
+        message.set_msg_type(MessageType::MsgHeartbeat);
+        change(&mut message);
         let guarded = Guarded {
             node: NodeId(1),
-            region: &region,
+            turns_away: message.from == STRANGER,
             term: Term(7),
             role: StateRole::Leader,
             leader: NodeId(2),
             last_index: LogIndex(20),
         };
-        let mut message = Message { from: 2, to: 1, term: 7, ..Default::default() };
-        message.set_msg_type(MessageType::MsgHeartbeat);
-        change(&mut message);
         check(&message, guarded)
     }
 
@@ -207,10 +208,12 @@ mod tests {
     }
 
     #[test]
-    fn messages_to_others_and_from_strangers_or_ourselves_are_refused() {
+    fn messages_to_others_and_from_nobody_or_ourselves_are_refused() {
         assert_eq!(checked(|m| m.to = 2), Err(Refusal::Recipient));
-        assert_eq!(checked(|m| m.from = 9), Err(Refusal::Sender));
+        assert_eq!(checked(|m| m.from = STRANGER), Err(Refusal::Sender));
+        assert_eq!(checked(|m| m.from = 0), Err(Refusal::Sender));
         assert_eq!(checked(|m| m.from = 1), Err(Refusal::Sender));
+        assert_eq!(checked(|m| m.from = 12), Ok(()), "it may have come by a change that is not applied here");
     }
 
     #[test]

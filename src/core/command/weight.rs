@@ -5,7 +5,7 @@
 //! range declares what it may look at, and is false beyond that.
 
 use super::operations::Operations;
-use super::{HEADER_BYTES, KIND_CONDITIONAL, Operation, operations_of};
+use super::{HEADER_BYTES, KIND_CONDITIONAL, KIND_MEMBERS, Operation, operations_of};
 use crate::core::digest::RangeDigest;
 use crate::types::{
     BATCH_OPERATIONS_MAX, RANGE_BYTES_MAX, RANGE_KEYS_MAX, TRANSACTION_READS_MAX, TRANSACTION_WRITES_MAX,
@@ -84,7 +84,10 @@ impl Weight {
 #[must_use]
 pub(crate) fn weight_of(data: &[u8]) -> Weight {
     assert!(data.len() >= HEADER_BYTES, "it was checked");
-    if data[1] == KIND_CONDITIONAL {
+    if data[1] == KIND_MEMBERS {
+        // As much as an entry may have: it stands alone.
+        Weight { operations: BATCH_OPERATIONS_MAX as u64, ..Weight::default() }
+    } else if data[1] == KIND_CONDITIONAL {
         let each = Operations::of(&data[HEADER_BYTES..]).map(Weight::of);
         let weight = each.fold(Weight::default(), Weight::plus);
         assert!(weight.operations >= u64::from(operations_of(data)), "what is judged weighs more, not less");

@@ -13,7 +13,7 @@ use super::Peer;
 use super::options::MESSAGE_BYTES_MAX;
 use crate::completion::Reply;
 use crate::core::caller_write::CallerWrite;
-use crate::core::command::{Command, is_conditional};
+use crate::core::command::Command;
 use crate::core::forwarding::forwarder::{Heard, OVERHEAD_BYTES, Route};
 use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
 use crate::core::pending::Pending;
@@ -23,7 +23,7 @@ use crate::core::proposals::{Overwritten, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Result};
 use crate::time::Timestamp;
-use crate::types::{BATCH_BYTES_MAX, NodeId};
+use crate::types::{BATCH_BYTES_MAX, BOOTSTRAP_REGION, NodeId};
 
 /// A leader is asked after what it did not answer for this many heartbeats.
 const ASK_HEARTBEATS: u32 = 4;
@@ -162,7 +162,7 @@ impl Peer {
         let willing = self.may_accept();
         let (region, unfit) = (&self.region, Cell::new(false));
         // Its member has applied what this one has in its log, and not applied yet.
-        let is_early = !self.has_conditions() && forward.writes.iter().any(|data| is_conditional(data));
+        let is_early = !forward.writes.iter().all(|data| self.knows_write(data));
         let willing = if is_early { Err(Code::Overloaded) } else { willing };
         let accepted = self.writes.attempts.accept(forward, count, willing, |data| {
             let is_fit = may_propose(region, data);
@@ -216,9 +216,15 @@ fn may_propose(region: &Region, data: &Bytes) -> bool {
     if data.len() > BATCH_BYTES_MAX {
         return false;
     }
-    let Ok(Command::Write(write)) = Command::parse(data.clone()) else { return false };
-    let is_empty = write.operation_count() == 0;
-    !is_empty && write.weight().fits_an_entry() && write.operations().all(|operation| region.owns(operation))
+    match Command::parse(data.clone()) {
+        Ok(Command::Write(write)) => {
+            let is_empty = write.operation_count() == 0;
+            let owns_all = || write.operations().all(|operation| region.owns(operation));
+            !is_empty && write.weight().fits_an_entry() && owns_all()
+        }
+        Ok(Command::Members(_)) => region.id == BOOTSTRAP_REGION,
+        _ => false,
+    }
 }
 
 /// A write of a caller of this member. There are no others on a follower, unless a fault is planted.

@@ -154,7 +154,7 @@ impl Peer {
     /// Whether a leader hands over to nobody, and keeps no commit from the others.
     fn leads_in_peace(&self) -> bool {
         let hands_over = self.is_handing_over() || self.reading.lease.is_suspect();
-        !hands_over && self.outbox.has_told(self.apply.index())
+        !hands_over && self.outbox.has_told(self.apply.index()) && self.has_followed()
     }
 
     /// Whether writes wait for this peer.
@@ -165,7 +165,7 @@ impl Peer {
 
     /// Whether a message between these members may be for this peer.
     pub(super) fn is_known(&self, from: NodeId, to: NodeId) -> bool {
-        to == self.options.node && from != to && self.region.has_member(from)
+        to == self.options.node && from != to && !self.turns_away(from)
     }
 }
 

@@ -39,9 +39,15 @@ impl Peer {
         !matches!(self.incoming.installing, Installing::Nothing)
     }
 
+    /// True as long as this member, which has joined the cluster, was given nothing of the region.
+    #[must_use]
+    pub(crate) fn lacks_data(&self) -> bool {
+        self.region.lacks_data()
+    }
+
     /// True while this peer must not lead.
     pub(super) fn must_not_lead(&self) -> bool {
-        self.lacks_end() || self.is_installing()
+        self.lacks_end() || self.is_installing() || self.lacks_data()
     }
 
     /// A raft snapshot has arrived, and its data are staged.
@@ -61,6 +67,7 @@ impl Peer {
         assert!(state.index > self.apply.index(), "raft takes what shows more than was applied");
         self.verify_up_to(message.term, (state.index, state.term));
         self.region = message.head.region.clone();
+        self.on_region_replaced();
         self.incoming.installing = Installing::Taken(Box::new(message.head));
     }
 

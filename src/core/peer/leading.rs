@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use raft::{INVALID_ID, ProgressState};
 
+use super::moving::Moving;
 use super::sending::Sending;
 use super::{Peer, callers};
 use crate::completion::Reply;
@@ -43,6 +44,8 @@ pub(super) struct Leadership {
     pub(super) raised_in: Term,
     /// Members that are far behind; also what is to be done about raft snapshots by a member that does not lead.
     pub(super) sending: Sending,
+    /// How far the region follows the list of members.
+    pub(super) moving: Moving,
 }
 
 impl Leadership {
@@ -55,6 +58,7 @@ impl Leadership {
             windows,
             raised_in: Term(0),
             sending: Sending::default(),
+            moving: Moving::default(),
         }
     }
 }

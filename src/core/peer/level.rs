@@ -11,34 +11,33 @@
 use bytes::Bytes;
 
 use super::Peer;
-use crate::core::command::seal_level;
+use crate::core::command::{level_of_write, seal_level};
 use crate::core::planted::{self, Fault};
 use crate::error::{Code, Error};
-use crate::types::{CONDITIONS_LEVEL, LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId};
 
 impl Peer {
-    /// Below their level, deals with the writes with conditions that wait; false when the others wait with them. They are
+    /// Below their level, deals with the writes that need a higher one; false when the others wait with them. They are
     /// refused while a member might not know them: nobody can say for how long that lasts, and they would hold up all that
     /// is sent behind them. But they wait where the level is about to rise: a member that decides alone, and has just been
     /// upgraded, never refuses one.
     pub(super) fn may_dispatch_below_level(&mut self) -> bool {
-        let is_early = !self.has_conditions() && self.writes.pending.has_conditional();
-        if !is_early || planted::has(Fault::ConditionsBelowTheirLevel) {
+        let level = self.region.level;
+        if !self.writes.pending.has_above(level) || planted::has(Fault::ConditionsBelowTheirLevel) {
             return true;
         }
         let is_about_to_rise = self.is_leader() || self.leader().is_none();
-        if is_about_to_rise && self.level_of_all() >= CONDITIONS_LEVEL {
-            return false;
+        let soon = if is_about_to_rise { self.level_of_all().max(level) } else { level };
+        let early = self.writes.pending.take_above(soon);
+        if !early.is_empty() {
+            self.refuse_callers(early, &Error::with_detail(Code::Unsupported, self.what_is_missing()));
         }
-        let early = self.writes.pending.take_conditional();
-        assert!(!early.is_empty(), "just seen");
-        self.refuse_callers(early, &Error::with_detail(Code::Unsupported, self.what_is_missing()));
-        true
+        !self.writes.pending.has_above(level)
     }
 
-    /// Whether writes with conditions may be in the log behind what this member has applied.
-    pub(super) fn has_conditions(&self) -> bool {
-        self.region.level >= CONDITIONS_LEVEL
+    /// Whether this write may be in the log behind what this member has applied.
+    pub(super) fn knows_write(&self, data: &[u8]) -> bool {
+        level_of_write(data) <= self.region.level
     }
 
     /// The level has risen by the entry at `index`.
@@ -52,6 +51,9 @@ impl Peer {
     /// Proposes to raise the level to what every member knows, if that is higher. To be called when one has said what it
     /// knows, when a leader may propose it for the first time, and now and then.
     pub(super) fn propose_level(&mut self) {
+        if !self.is_leader() {
+            return;
+        }
         let level = self.level_of_all();
         // A change of the members that is not applied may add one that nobody has heard of.
         if level <= self.region.level || !self.has_applied_own_term() || self.raw.raft.has_pending_conf() {
@@ -72,7 +74,7 @@ impl Peer {
 
     /// The level that every member of the configuration is known to know.
     fn level_of_all(&self) -> u16 {
-        assert!(self.members().next().is_some(), "a region has members, who say what they know");
+        assert!(self.members().next().is_some() || !self.is_leader(), "who leads is a member");
         let levels = self.members().map(|node| self.level_of(node).unwrap_or(0));
         if planted::has(Fault::LevelOfAMajority) {
             let mut levels: Vec<_> = levels.collect();
@@ -83,7 +85,7 @@ impl Peer {
     }
 
     /// What `node` knows, by its own word.
-    fn level_of(&self, node: NodeId) -> Option<u16> {
+    pub(super) fn level_of(&self, node: NodeId) -> Option<u16> {
         if node == self.options.node { Some(self.options.known_level) } else { self.connections.level(node) }
     }
 
@@ -93,21 +95,18 @@ impl Peer {
         lists.into_iter().flatten().map(|&node| NodeId(node))
     }
 
-    /// Why writes with conditions are refused, for whoever is to do something about it.
+    /// Why writes that need a higher level are refused, for whoever is to do something about it.
     fn what_is_missing(&self) -> String {
         let level_of = |node| (node, self.level_of(node));
         let is_earlier =
-            |(_, level): &(NodeId, Option<u16>)| level.is_some_and(|level| level < CONDITIONS_LEVEL);
+            |(_, level): &(NodeId, Option<u16>)| level.is_some_and(|level| level < self.options.known_level);
         let why = if let Some((node, _)) = self.members().map(level_of).find(is_earlier) {
-            format!("node {node} runs an earlier release that knows none: upgrade it")
+            format!("node {node} runs an earlier release that does not know such writes: upgrade it")
         } else if let Some((node, _)) = self.members().map(level_of).find(|(_, level)| level.is_none()) {
             format!("node {node} has not yet connected and said which release it runs")
         } else {
             "the leader has yet to hear from every member: retry".to_owned()
         };
-        format!(
-            "region {} takes no writes with conditions until all members know them; {why}",
-            self.region.id
-        )
+        format!("region {} takes no such write until all members know it; {why}", self.region.id)
     }
 }

@@ -35,7 +35,6 @@ impl Peer {
             return self.refuse_message(&message, refusal);
         }
         assert_eq!(message.to, self.options.node.get(), "the validator has looked at it");
-        assert!(self.region.has_member(NodeId(message.from)), "the validator has looked at it");
         if is_of_election(&message) {
             self.connections.on_voter(NodeId(message.from));
         }
@@ -160,7 +159,8 @@ impl Peer {
     /// A member that was restarted does not know whether it just heard a leader whose lease its vote would break
     /// (lease, rule 6). It stays silent as long as it would have refused.
     fn is_silent(&self) -> bool {
-        self.leadership.voted_before && !self.is_only_voter() && self.timer.is_young()
+        // Also if it seems to vote alone: its log may hold the change that gave others a vote.
+        self.leadership.voted_before && self.timer.is_young()
     }
 
     /// Whether a TimeoutNow is as young as it says (lease, rule 5).
@@ -204,7 +204,7 @@ impl Peer {
         let raft = &self.raw.raft;
         let guarded = Guarded {
             node: self.options.node,
-            region: &self.region,
+            turns_away: self.turns_away(NodeId(message.from)),
             term: self.term(),
             role: raft.state,
             leader: NodeId(raft.leader_id),

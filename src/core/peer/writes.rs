@@ -75,6 +75,11 @@ impl Peer {
         if self.writes.pending.is_empty() {
             return;
         }
+        if self.lacks_data() {
+            // They would stand below the raft snapshot that is to come, and what becomes of them would not be known.
+            self.writes.is_blocked = true;
+            return self.let_wait();
+        }
         if !self.may_dispatch_below_level() {
             self.writes.is_blocked = true;
             return self.let_wait();

@@ -1,0 +1,247 @@
+//! A region that follows the list of members.
+//!
+//! Owns what a peer knows of the list, and when a leader proposes the next change of its region's configuration. What
+//! always holds: one change is under way at a time, and each carries the version of the list that it follows; a leader
+//! whose list is older than the one that its region followed last proposes nothing, so that a region never goes back. Which
+//! change is next is left to [`next_change`](crate::core::next_change), what it makes of the configuration to
+//! `membership`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Peer;
+use crate::core::member_list::MemberList;
+use crate::core::membership;
+use crate::core::next_change::{Situation, Step, Waits, next_step};
+use crate::core::planted::{self, Fault};
+use crate::types::{LogIndex, MEMBERS_LEVEL, NodeId};
+
+/// Election timeouts between two attempts of a leader that is to go to hand over.
+const HAND_OVER_TIMEOUTS: u64 = 2;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Moving {
+    /// The members that the cluster is to have, as far as this member has applied it.
+    list: Option<Arc<MemberList>>,
+    /// Members that other regions of this member still have, to be kept by the first region; none before that is known.
+    kept: Option<BTreeSet<NodeId>>,
+    /// For what the region waits.
+    waits: Option<Waits>,
+    /// The region has just applied another list, which the peers of other regions do not know yet.
+    has_new_list: bool,
+    /// The configuration or the list is other than what this member has published.
+    has_moved: bool,
+}
+
+/// What a member publishes of one of its regions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegionMembers {
+    /// All that are part of the configuration, with whether they vote, in order of their numbers.
+    pub members: Vec<(NodeId, bool)>,
+    /// The configuration is between two.
+    pub is_joint: bool,
+    /// Counts its changes.
+    pub conf_ver: u64,
+    /// The list that the region has, if it is the first.
+    pub list: Option<Arc<MemberList>>,
+    /// For what its leader waits, if this member leads.
+    pub waits: Option<Waits>,
+    /// Up to where each other member has the log, and whether it was heard of lately, if this member leads.
+    pub progress: Vec<(NodeId, LogIndex, bool)>,
+}
+
+impl Peer {
+    /// The members of the cluster are to be these.
+    pub(crate) fn on_list(&mut self, list: &Arc<MemberList>) {
+        self.leadership.rests = false;
+        self.leadership.moving.list = Some(Arc::clone(list));
+    }
+
+    /// The list that the region has newly applied, for the peers of the other regions.
+    pub(crate) fn take_new_list(&mut self) -> Option<Arc<MemberList>> {
+        let moving = &mut self.leadership.moving;
+        std::mem::take(&mut moving.has_new_list).then(|| moving.list.clone()).flatten()
+    }
+
+    /// The region's configuration or list, if it is another than when this was last asked.
+    pub(crate) fn take_moved(&mut self) -> Option<RegionMembers> {
+        std::mem::take(&mut self.leadership.moving.has_moved).then(|| self.members_now())
+    }
+
+    /// The region's configuration and list.
+    pub(crate) fn members_now(&self) -> RegionMembers {
+        let (region, members) = (&self.region, &self.region.members);
+        let votes = |node: &NodeId| {
+            members.voters.contains(&node.get()) || members.voters_outgoing.contains(&node.get())
+        };
+        RegionMembers {
+            members: region.all_members().into_iter().map(|node| (node, votes(&node))).collect(),
+            is_joint: !members.voters_outgoing.is_empty(),
+            conf_ver: region.epoch.conf_ver,
+            list: region.list.clone().map(Arc::new),
+            waits: self.leadership.moving.waits,
+            progress: self.progress_of_others(),
+        }
+    }
+
+    fn progress_of_others(&self) -> Vec<(NodeId, LogIndex, bool)> {
+        if !self.is_leader() {
+            return Vec::new();
+        }
+        let others = self.region.all_members().into_iter().filter(|node| *node != self.options.node);
+        let progress = |node: NodeId| {
+            let progress = self.raw.raft.prs().get(node.get());
+            (node, LogIndex(progress.map_or(0, |progress| progress.matched)), self.is_live(node))
+        };
+        others.map(progress).collect()
+    }
+
+    /// Whether there is something to publish.
+    pub(super) fn has_moved(&self) -> bool {
+        self.leadership.moving.has_moved
+    }
+
+    /// All that are part of the region's configuration.
+    pub(crate) fn all_members(&self) -> Vec<NodeId> {
+        self.region.all_members()
+    }
+
+    /// Whether this leader waits to know which members other regions have.
+    pub(crate) fn asks_for_kept(&self) -> bool {
+        self.is_leader() && self.region.list.is_some() && !self.has_followed()
+    }
+
+    /// Those members are part of other regions of this member.
+    pub(crate) fn on_kept(&mut self, kept: BTreeSet<NodeId>) {
+        self.leadership.moving.kept = Some(kept);
+    }
+
+    /// The region's stored form has changed otherwise than by its level.
+    pub(super) fn on_region_moved(&mut self, list: Option<MemberList>) {
+        let moving = &mut self.leadership.moving;
+        moving.has_moved = true;
+        if let Some(list) = list {
+            assert!(
+                self.region.list.as_ref().is_none_or(|before| before.version < list.version),
+                "lists grow"
+            );
+            moving.list = Some(Arc::new(list.clone()));
+            moving.has_new_list = true;
+            self.region.list = Some(list);
+        }
+    }
+
+    /// The region, with its list, is that of a raft snapshot.
+    pub(super) fn on_region_replaced(&mut self) {
+        let list = self.region.list.clone();
+        let moving = &mut self.leadership.moving;
+        moving.has_moved = true;
+        if let Some(list) = list {
+            moving.list = Some(Arc::new(list));
+            moving.has_new_list = true;
+        }
+    }
+
+    /// Whether the configuration is that of the list, as far as this member knows it.
+    pub(super) fn has_followed(&self) -> bool {
+        let Some(list) = &self.leadership.moving.list else { return true };
+        let members = &self.region.members;
+        let is_listed = |(node, votes): (NodeId, bool)| {
+            list.get(node).is_some_and(|_| list.voters().any(|voter| voter == node) == votes)
+        };
+        let all = self.region.all_members();
+        let votes = |node: NodeId| members.voters.contains(&node.get());
+        members.voters_outgoing.is_empty()
+            && all.len() == list.members.len()
+            && all.into_iter().all(|node| is_listed((node, votes(node))))
+    }
+
+    /// A tick of a leader has passed: takes the next step towards the list.
+    pub(super) fn look_at_members(&mut self) {
+        assert!(self.is_leader(), "only a leader changes the configuration");
+        let waited_for = self.leadership.moving.waits.take();
+        if !self.has_followed() {
+            self.leadership.moving.waits = waited_for;
+            self.move_members();
+        }
+        // Now and then also for how far the others have come.
+        self.leadership.moving.has_moved |=
+            waited_for != self.leadership.moving.waits || self.is_log_length_due();
+    }
+
+    fn move_members(&mut self) {
+        let Some(list) = self.leadership.moving.list.clone() else { return };
+        let is_old = list.version < self.region.list_version && !planted::has(Fault::OlderListObeyed);
+        let may_propose = self.has_applied_own_term()
+            && !self.raw.raft.has_pending_conf()
+            && !self.is_handing_over()
+            && self.region.level >= MEMBERS_LEVEL;
+        if is_old || !may_propose {
+            return;
+        }
+        // Looked at once: what was true on an earlier tick, or for an earlier list, is not to be relied on.
+        let known = self.leadership.moving.kept.take();
+        let others_keep_nobody = self.region.list.is_none();
+        let nobody = BTreeSet::new();
+        let kept = if others_keep_nobody { Some(&nobody) } else { known.as_ref() };
+        let step = next_step(&Situation {
+            leader: self.options.node,
+            members: &self.region.members,
+            list: &list,
+            kept,
+            has_caught_up: &|node| self.may_vote(node),
+            is_live: &|node| self.is_live(node),
+        });
+        self.leadership.moving.waits = None;
+        match step {
+            Step::Nothing => {}
+            Step::Wait(waits) => self.leadership.moving.waits = Some(waits),
+            Step::HandOver(to) => self.hand_over_to_one_of(&to),
+            Step::Change(mut change) => {
+                let version = list.version.max(self.region.list_version);
+                membership::put_list_version(&mut change, version);
+                log::info!("region {}: proposing {change:?} to follow list {version}", self.region.id);
+                // Refused for now is fine: the next tick proposes it again.
+                let _ = self.raw.propose_conf_change(Vec::new(), change);
+            }
+        }
+    }
+
+    /// Never, unless a fault is planted. Whoever is at the door may have come by a change that this member has yet to apply,
+    /// or may not have gone yet by one that others have yet to commit, and then its vote is needed.
+    pub(super) fn turns_away(&self, node: NodeId) -> bool {
+        planted::has(Fault::StrangersTurnedAway) && !self.region.has_member(node)
+    }
+
+    /// Whether `node` may be given a vote: it has the data and nearly all of the log, and knows what is in it.
+    fn may_vote(&self, node: NodeId) -> bool {
+        let progress = self.raw.raft.prs().get(node.get());
+        let has_data = progress.is_some_and(|progress| progress.matched > 0 && progress.recent_active);
+        let knows = self.level_of(node).is_some_and(|level| level >= self.region.level);
+        let is_due = has_data && knows && self.keeps_up(node);
+        is_due || (planted::has(Fault::VoterBeforeItCaughtUp) && knows)
+    }
+
+    /// Whether `node` was heard of since this leader last made sure that a majority follows.
+    fn is_live(&self, node: NodeId) -> bool {
+        let progress = self.raw.raft.prs().get(node.get());
+        self.connections.is_up(node) && progress.is_some_and(|progress| progress.recent_active)
+    }
+
+    /// Tries one after the other, with pauses: nothing is proposed while one is tried, and one may refuse again and again.
+    fn hand_over_to_one_of(&mut self, to: &[NodeId]) {
+        let period = HAND_OVER_TIMEOUTS * self.options.election_ticks as u64;
+        let ticks = self.timer.ticks();
+        if !ticks.is_multiple_of(period) || self.leadership.transfer.is_some() {
+            return;
+        }
+        let ready: Vec<_> = to.iter().copied().filter(|node| self.keeps_up(*node)).collect();
+        if ready.is_empty() {
+            return;
+        }
+        let target = ready[(ticks / period) as usize % ready.len()];
+        log::info!("region {}: node {target} is to lead, since this one is to go", self.region.id);
+        self.raw.transfer_leader(target.get());
+    }
+}

@@ -1,0 +1,293 @@
+//! Changes of the list of members that somebody waits for.
+//!
+//! Owns the thread "almadia-members" and the way of a change: read the list, write the next one, wait until every region
+//! has followed. What always holds: a change that meets another one is made again, from the list that the other left; a
+//! change is written only from a list that this member has applied; each is answered once, by its deadline at the latest
+//! (by whoever keeps those). Members that join are put into the list in the same way, and so is this member's own address
+//! when it is another than the list has.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Known, Members};
+use crate::completion::{Completion, Position, Reply, Sink};
+use crate::core::caller_write::CallerWrite;
+use crate::core::command::seal_members;
+use crate::core::input::Input;
+use crate::core::member_list::{MemberChange, MemberList, NOT_JOINED};
+use crate::error::{Code, Error, Result};
+use crate::process::{panics, thread};
+use crate::time::{Timestamp, now};
+use crate::types::{BOOTSTRAP_REGION, InstanceId, NodeId};
+
+/// How long the thread sleeps while something is to be looked at again, and nobody tells it when.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a change of this member's own has, before it is looked at again whether it is still wanted.
+const OWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A change of the list.
+pub(super) struct Task {
+    goal: Goal,
+    deadline: Timestamp,
+    completion: Completion,
+    stage: Stage,
+}
+
+enum Goal {
+    /// What a caller asks for; nothing at all to wait until every region has followed what was asked for before.
+    Changes(Vec<MemberChange>),
+    /// A listed member joins as this directory.
+    Join(NodeId, InstanceId),
+}
+
+enum Stage {
+    /// To be written, not before this.
+    Waiting(Timestamp),
+    /// The list of this version is being written.
+    Writing(u64, Arc<Written>),
+    /// The list of this version is written, and the regions are to follow.
+    Following(u64),
+}
+
+impl Members {
+    /// Changes the list of members. `completion` is answered when every region has followed.
+    pub(crate) fn change(&self, changes: Vec<MemberChange>, deadline: Timestamp, completion: Completion) {
+        let mut known = self.lock();
+        if known.is_closing {
+            drop(known);
+            return completion.answer(Err(Error::new(Code::Closed)));
+        }
+        let stage = Stage::Waiting(Timestamp(0));
+        known.tasks.push(Task { goal: Goal::Changes(changes), deadline, completion, stage });
+        drop(known);
+        self.news.notify_all();
+    }
+
+    /// Starts the thread; it ends when [`close`](Self::close) is called.
+    ///
+    /// # Errors
+    /// When the operating system cannot create another thread.
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+        let members = Arc::clone(self);
+        thread::spawn("almadia-members", move || {
+            let ran = panics::catch(|| {
+                members.run();
+                Ok(())
+            });
+            if let Err(error) = ran {
+                members.health.poison(error);
+                members.raft.nudge();
+            }
+        })
+    }
+
+    /// Ends the thread. What waits is answered.
+    pub(crate) fn close(&self) {
+        let mut known = self.lock();
+        known.is_closing = true;
+        let tasks = std::mem::take(&mut known.tasks);
+        drop(known);
+        self.news.notify_all();
+        for Task { completion, stage, .. } in tasks {
+            let code = match stage {
+                Stage::Waiting(_) => Code::Closed,
+                Stage::Writing(..) | Stage::Following(_) => Code::ShutdownInFlight,
+            };
+            completion.answer(Err(Error::new(code)));
+        }
+    }
+
+    fn run(self: &Arc<Self>) {
+        let mut known = self.lock();
+        while !known.is_closing {
+            let tasks = std::mem::take(&mut known.tasks);
+            let mut answers = Vec::new();
+            for task in tasks {
+                let stepped = self.step(&known, task);
+                match stepped {
+                    Ok(task) => known.tasks.push(task),
+                    Err(answer) => answers.push(answer),
+                }
+            }
+            self.follow_own_address(&mut known);
+            if !answers.is_empty() {
+                drop(known);
+                for (completion, answer) in answers {
+                    completion.answer(answer);
+                }
+                known = self.lock();
+                continue;
+            }
+            known = if known.tasks.is_empty() {
+                self.news.wait(known).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.news.wait_timeout(known, PAUSE).unwrap_or_else(PoisonError::into_inner).0
+            };
+        }
+    }
+
+    /// The task after the next step, or its answer.
+    fn step(
+        self: &Arc<Self>,
+        known: &Known,
+        mut task: Task,
+    ) -> std::result::Result<Task, (Completion, Result<Reply>)> {
+        if task.completion.is_answered() {
+            return Err((task.completion, Ok(Reply::default())));
+        }
+        match task.stage {
+            Stage::Waiting(until) if now() < until => Ok(task),
+            Stage::Waiting(_) => self.write(known, task),
+            Stage::Writing(version, ref written) => match written.take() {
+                None => Ok(task),
+                Some(Ok(_)) => {
+                    task.stage = Stage::Following(version);
+                    self.step(known, task)
+                }
+                Some(Err(error)) if error.code() == Code::Conflict => {
+                    task.completion.undo_start();
+                    task.stage = Stage::Waiting(now() + PAUSE);
+                    Ok(task)
+                }
+                Some(Err(error)) => Err((task.completion, Err(error))),
+            },
+            Stage::Following(version) => match has_followed(known, version, &task.goal) {
+                true => Err((task.completion, Ok(Position::default().into()))),
+                false => Ok(task),
+            },
+        }
+    }
+
+    /// Writes the list that the task is for.
+    fn write(
+        self: &Arc<Self>,
+        known: &Known,
+        mut task: Task,
+    ) -> std::result::Result<Task, (Completion, Result<Reply>)> {
+        let base = known.base(&self.own, &self.configured);
+        if base.members.is_empty() {
+            // This member has joined, and knows of nobody yet.
+            task.stage = Stage::Waiting(now() + PAUSE);
+            return Ok(task);
+        }
+        let next = match next_list(&base, &task.goal) {
+            Ok(Some(next)) => next,
+            Ok(None) => {
+                task.stage = Stage::Following(base.version);
+                return self.step(known, task);
+            }
+            Err(reason) => {
+                return Err((task.completion, Err(Error::with_detail(Code::InvalidArgument, reason))));
+            }
+        };
+        if !task.completion.start() {
+            return Err((task.completion, Ok(Reply::default())));
+        }
+        let written = Arc::new(Written { answer: Mutex::new(None), members: Arc::downgrade(self) });
+        let completion = Completion::new(Box::new(WrittenSink(Arc::clone(&written))));
+        let write = CallerWrite { data: seal_members(&next), deadline: task.deadline, completion };
+        // A closed mailbox drops it, which answers it.
+        drop(self.raft.push((BOOTSTRAP_REGION, Input::Write(write))));
+        task.stage = Stage::Writing(next.version, written);
+        Ok(task)
+    }
+
+    /// Has the list changed if this member is reached elsewhere than it says.
+    fn follow_own_address(&self, known: &mut Known) {
+        let Some(list) = &known.list else { return };
+        let (node, address) = (self.own.node, &self.own.address);
+        let is_wrong = list.get(node).is_some_and(|member| member.address != *address);
+        let is_asked = known.tasks.iter().any(|task| task.is_move_of(node));
+        if address.is_empty() || !is_wrong || is_asked {
+            return;
+        }
+        let change = MemberChange::Move { node, address: address.clone() };
+        known.ask(Goal::Changes(vec![change]));
+    }
+}
+
+impl Known {
+    /// A listed member joins.
+    pub(super) fn let_in(&mut self, node: NodeId, instance: InstanceId) {
+        let is_asked = |task: &Task| matches!(task.goal, Goal::Join(other, _) if other == node);
+        if !self.tasks.iter().any(is_asked) {
+            self.ask(Goal::Join(node, instance));
+        }
+    }
+
+    /// Something that no caller waits for.
+    fn ask(&mut self, goal: Goal) {
+        let completion = Completion::new(Box::new(Nobody));
+        let stage = Stage::Waiting(Timestamp(0));
+        self.tasks.push(Task { goal, deadline: now() + OWN_TIMEOUT, completion, stage });
+    }
+}
+
+impl Task {
+    fn is_move_of(&self, node: NodeId) -> bool {
+        let Goal::Changes(changes) = &self.goal else { return false };
+        matches!(changes[..], [MemberChange::Move { node: moved, .. }] if moved == node)
+    }
+}
+
+/// The list that a goal is for; none if there is nothing to write.
+fn next_list(base: &MemberList, goal: &Goal) -> std::result::Result<Option<MemberList>, String> {
+    match goal {
+        Goal::Changes(changes) if changes.is_empty() => Ok(None),
+        Goal::Changes(changes) => {
+            let next = base.changed(changes)?;
+            let is_lonely = next.members.len() == 1;
+            if let Some(member) = next.members.iter().find(|member| member.address.is_empty() && !is_lonely) {
+                return Err(format!(
+                    "node {} has no address where others reach it: open it with transport.announce",
+                    member.node
+                ));
+            }
+            Ok(Some(next))
+        }
+        Goal::Join(node, instance) => match base.get(*node) {
+            Some(member) if member.instance == NOT_JOINED => Ok(Some(base.joined(*node, *instance))),
+            _ => Ok(None),
+        },
+    }
+}
+
+/// Whether what `goal` asked for with the list of this version has come about. A later list counts: it has the change in
+/// it, or somebody has taken it back.
+fn has_followed(known: &Known, version: u64, goal: &Goal) -> bool {
+    let Some(list) = &known.list else { return version == 0 };
+    let follow = || known.regions.values().all(|region| region.follows(list));
+    list.version >= version && (matches!(goal, Goal::Join(..)) || follow())
+}
+
+/// What became of a written list.
+struct Written {
+    answer: Mutex<Option<Result<Reply>>>,
+    members: Weak<Members>,
+}
+
+impl Written {
+    fn take(&self) -> Option<Result<Reply>> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+struct WrittenSink(Arc<Written>);
+
+impl Sink for WrittenSink {
+    fn deliver(self: Box<Self>, answer: Result<Reply>) {
+        *self.0.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        if let Some(members) = self.0.members.upgrade() {
+            members.news.notify_all();
+        }
+    }
+}
+
+/// Whom nobody waits behind.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn deliver(self: Box<Self>, _: Result<Reply>) {}
+}
