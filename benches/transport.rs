@@ -19,7 +19,7 @@ use almadia::internal::Introduction;
 use almadia::internal::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId};
 use almadia::internal::{Body, PeerMessage};
 use almadia::internal::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
-use almadia::internal::{SnapshotMessage, SnapshotSink};
+use almadia::internal::{SnapshotMessage, SnapshotSink, Standing};
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
 
@@ -87,6 +87,18 @@ impl Inbound for Counter {
         Ok(())
     }
 
+    fn knows(&self, _node: NodeId) -> Standing {
+        Standing::Member
+    }
+
+    fn announced(&self, _node: NodeId, _address: &str) {}
+
+    fn removed(&self, _by: NodeId) {}
+
+    fn cluster_name(&self) -> &str {
+        ""
+    }
+
     fn begin_snapshot(
         &self,
         _: SnapshotMessage,
@@ -110,6 +122,7 @@ fn start(node: u64, addresses: &[String; 2], inbound: &Arc<Counter>) -> Arc<Tran
         boot: node,
         listen: addresses[usize::from(node == 2)].clone(),
         peers: vec![(NodeId(1), addresses[0].clone()), (NodeId(2), addresses[1].clone())],
+        announce: String::new(),
         election_timeout_ms: 1000,
         tick_ms: 50,
         frame_bytes_max: FRAME_BYTES_MAX,

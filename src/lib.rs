@@ -117,7 +117,7 @@ pub mod internal {
     pub use crate::store::snapshot::prefix_end;
     pub use crate::time::Timestamp;
     pub use crate::transport::{
-        FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, SnapshotSink, Transport, TransportOptions,
+        FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, SnapshotSink, Standing, Transport, TransportOptions,
     };
     pub use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId};
 

@@ -17,7 +17,7 @@ use crate::pollers::snapshots::Snapshots;
 use crate::regions::RegionMap;
 use crate::storage::directory::Directory;
 use crate::transport::codec::weight_bytes;
-use crate::transport::{Begun, Inbound};
+use crate::transport::{Begun, Inbound, JoinRequest, Standing, Welcome};
 use crate::types::{InstanceId, NodeId, RegionId};
 
 /// Maximum bytes of peers' messages waiting for the raft poller; any more are dropped. raft sends its own again;
@@ -38,6 +38,8 @@ pub(crate) struct Inbox {
     pub snapshots: Arc<Snapshots>,
     /// All of them are notified of a connection.
     pub regions: Arc<RegionMap>,
+    /// The name of the cluster.
+    pub cluster_name: String,
 }
 
 impl Inbound for Inbox {
@@ -85,6 +87,22 @@ impl Inbound for Inbox {
 
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
         self.directory.admit(from, instance)
+    }
+
+    fn knows(&self, _: NodeId) -> Standing {
+        Standing::Member
+    }
+
+    fn announced(&self, _: NodeId, _: &str) {}
+
+    fn removed(&self, _: NodeId) {}
+
+    fn cluster_name(&self) -> &str {
+        &self.cluster_name
+    }
+
+    fn welcome(&self, _: &JoinRequest) -> std::result::Result<Welcome, String> {
+        Err("not supported yet".to_owned())
     }
 
     fn begin_snapshot(&self, message: SnapshotMessage, source: [u64; 3], bytes_estimate: u64) -> Begun {

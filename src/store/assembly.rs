@@ -113,6 +113,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
             directory,
             snapshots: snapshots.map_err(|error| thread::refused(&error))?,
             regions: Arc::clone(&shared.regions),
+            cluster_name: identity.cluster_name.clone(),
         };
         threads.transport = Some(Arc::new(start_transport(config, boot, &members, cluster, inbox)?));
     }
@@ -337,6 +338,7 @@ fn start_transport(
         boot_count: inbox.directory.boot_count(),
         boot,
         listen,
+        announce: own.address.clone(),
         peers: members.iter().map(|member| (member.node, member.address.clone())).collect(),
         election_timeout_ms: config.election_timeout_ms,
         tick_ms: config.tick_ms,

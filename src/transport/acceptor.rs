@@ -4,21 +4,23 @@
 //! there are never more of those than [`PendingHandshakes`] admits, nor of threads for them than twice as many; each is
 //! gone when the deadline of a handshake has passed, whatever it sends; and nothing a stranger does ends this thread.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use log::debug;
+use log::{debug, info};
 use socket2::{SockAddr, Socket};
 
-use super::handshake::{self, HandshakeError, Hello, Purpose, Reason, Refusal};
+use super::deadlined::Deadlined;
+use super::handshake::{self, Caller, DEADLINE, HandshakeError, Hello, Purpose, Reason, Refusal};
+use super::joining::JoinRequest;
 use super::notices::Topic;
 use super::pending_handshakes::{Admission, PendingHandshakes, Place};
 use super::protocol::Protocol;
 use super::sockets::{accept, break_off, new_socket};
-use super::{Network, Peer, lock, receiver, snapshots, spawn, warn_once};
+use super::{Network, lock, peers, receiver, snapshots, spawn, warn_once};
 use crate::address;
 use crate::core::input::Introduction;
 use crate::error::{Code, Error, Result};
@@ -61,9 +63,20 @@ impl Handshakes {
         }
     }
 
+    /// The cluster has so many members now.
+    pub(super) fn resize(&self, members: usize) {
+        lock(&self.pending).resize(members);
+    }
+
     fn leave(&self, place: Place) {
         lock(&self.pending).leave(place);
         self.ended.notify_one();
+    }
+
+    /// How many there may be.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        lock(&self.pending).count_max()
     }
 
     /// How many there are.
@@ -190,17 +203,37 @@ fn rest(network: &Network, error: &io::Error) {
 fn shake_hands(network: &Arc<Network>, socket: &Arc<Socket>, from: &SockAddr) {
     let Some(open) = network.sockets.register(Arc::clone(socket)) else { return };
     let agreed = open.set_tcp_nodelay(true).map_err(HandshakeError::from).and_then(|()| {
-        handshake::accept(&open, |node| own_hello(network, node), |theirs| network.admit(theirs))
+        handshake::accept(&open, |node| own_hello(network, node), |theirs| admit(network, theirs))
     });
     match agreed {
-        Ok((theirs, protocol)) => welcome(network, theirs, protocol, socket),
+        Ok(Caller::Member(theirs, protocol)) => welcome(network, &theirs, protocol, socket),
+        Ok(Caller::Newcomer(request)) => answer(network, &request, socket, from),
         Err(error) if !network.sockets.is_closed() => tell(network, &error, from),
         Err(_) => {}
     }
 }
 
-fn welcome(network: &Arc<Network>, theirs: Hello, protocol: Protocol, socket: &Arc<Socket>) {
-    let peer: &Arc<Peer> = network.peer(theirs.from).expect("own_hello refused every other node");
+fn admit(network: &Network, theirs: &Hello) -> std::result::Result<(), Refusal> {
+    network.admit(theirs)?;
+    if network.peers.has_room_for(theirs.from) {
+        return Ok(());
+    }
+    let text = format!(
+        "too many members that are not in the list of node {} want to talk to it: add node {} with change_members, or \
+         stop it",
+        network.options.node, theirs.from
+    );
+    Err(Refusal { reason: Reason::UnknownNode, text })
+}
+
+fn welcome(network: &Arc<Network>, theirs: &Hello, protocol: Protocol, socket: &Arc<Socket>) {
+    let Some(peer) = &peers::let_in(network, theirs.from, &theirs.announced) else {
+        return break_off(socket);
+    };
+    if peer.announce(&theirs.announced) {
+        info!("node {} says that it is at {} now", theirs.from, theirs.announced);
+        network.inbound.announced(theirs.from, &theirs.announced);
+    }
     lock(&peer.incoming.notices).accepted();
     if !receiver::is_of_newest_boot(peer, theirs.boot_count) {
         return break_off(socket);
@@ -210,9 +243,9 @@ fn welcome(network: &Arc<Network>, theirs: Hello, protocol: Protocol, socket: &A
     match theirs.purpose {
         _ if prepared.is_err() => {}
         Purpose::Messages => {
-            receiver::take_over(network, peer, (Arc::clone(socket), protocol), introduction(&theirs));
+            receiver::take_over(network, peer, (Arc::clone(socket), protocol), introduction(theirs));
         }
-        Purpose::Snapshot => snapshots::take_over(network, peer, socket, &theirs),
+        Purpose::Snapshot => snapshots::take_over(network, peer, socket, theirs),
     }
 }
 
@@ -221,19 +254,25 @@ fn introduction(theirs: &Hello) -> Introduction {
     Introduction { node, boot_count, boot, lost_end, level }
 }
 
-fn own_hello(network: &Network, node: NodeId) -> std::result::Result<Hello, Refusal> {
-    let own = network.options.node;
-    let text = if node == own {
-        format!("another member also calls itself node {own}: give each member its own cluster.node_id")
-    } else if network.peer(node).is_none() {
-        format!(
-            "node {node} is not a member for node {own}: set cluster.initial_members to the same value \
-             on all members"
-        )
-    } else {
-        return Ok(network.hello_to(node));
+/// Answers one that is to be a member.
+fn answer(network: &Network, request: &JoinRequest, socket: &Socket, from: &SockAddr) {
+    let answer = network.welcome(request);
+    let said = match &answer {
+        Ok(welcome) => welcome.clone(),
+        Err(refusal) => handshake::refusal_bytes(refusal, Protocol::NEWEST),
     };
-    Err(Refusal { reason: Reason::UnknownNode, text })
+    // It may be gone by now, and then it comes again.
+    drop(Deadlined::new(socket, DEADLINE).write_all(&said));
+    match answer {
+        Ok(_) => info!("told node {}, which is to be a member, of the cluster", request.node),
+        Err(refusal) => tell(network, &HandshakeError::Refusing(request.node, refusal), from),
+    }
+}
+
+/// What is said to the member `node`, if there can be one.
+fn own_hello(network: &Network, node: NodeId) -> std::result::Result<Hello, Refusal> {
+    network.check_number(node)?;
+    Ok(network.hello_to(node))
 }
 
 fn tell(network: &Network, error: &HandshakeError, from: &SockAddr) {
@@ -245,6 +284,7 @@ fn tell(network: &Network, error: &HandshakeError, from: &SockAddr) {
         HandshakeError::Io(_) => return debug!("a connection from {from} came to nothing: {error}"),
         HandshakeError::Foreign(_) | HandshakeError::Refused(_) => (NodeId::default(), Topic::Stranger),
     };
-    let notices = network.peer(node).map_or(&network.notices, |peer| &peer.incoming.notices);
+    let peer = network.peers.find(node);
+    let notices = peer.as_ref().map_or(&network.notices, |peer| &peer.incoming.notices);
     warn_once(notices, topic, format!("refused a connection from {from}: {error}"));
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns one attempt to reach a peer: look up the name, connect, shake hands. What always holds: the name is looked up
 //! again at each attempt, so a member may move; every wait has a limit; and every wait ends at once when the transport
-//! closes, except a name lookup, which the operating system offers no way to cancel and which is therefore abandoned.
+//! closes or the peer is gone, except a name lookup, which the operating system offers no way to cancel and which is
+//! therefore abandoned.
 //! When to try again is left to [`connection`](super::connection).
 
 use std::io;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use socket2::TcpKeepalive;
 
 use super::handshake::{self, HandshakeError, Hello, Purpose, Reason, Refusal};
+use super::peer::Peer;
 use super::protocol::Protocol;
-use super::sockets::{OpenSocket, OpenSockets, new_socket};
-use super::{Network, Peer, lock};
+use super::sockets::{OpenSocket, new_socket};
+use super::{Network, lock};
 use crate::address;
 use crate::process::fork::Unforkable;
 use crate::process::panics;
@@ -23,7 +25,7 @@ use crate::time;
 
 /// How long one address may take to answer. The system would repeat the request after a second; so does the next
 /// attempt, which also looks up the name again.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a name lookup may take before the attempt counts as failed.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,8 +40,8 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(super) struct Dialer<'a> {
     network: &'a Network,
     peer: &'a Peer,
-    /// The lookup under way: a second one is not begun while the first hangs.
-    lookup: Option<Arc<Lookup>>,
+    /// The lookup under way, of this address: a second one is not begun while the first hangs.
+    lookup: Option<(String, Arc<Lookup>)>,
 }
 
 impl<'a> Dialer<'a> {
@@ -57,7 +59,7 @@ impl<'a> Dialer<'a> {
     /// # Errors
     /// See [`HandshakeError`]; failures before the handshake are I/O errors that name the address.
     pub(super) fn dial(&mut self) -> Result<(OpenSocket<'a>, Protocol), HandshakeError> {
-        for protocol in [Protocol::NEWEST, Protocol::Five] {
+        for protocol in [Protocol::NEWEST, Protocol::Six, Protocol::Five] {
             match self.dial_in(protocol) {
                 Err(error) if is_about_versions(&error) => {}
                 dialed => return dialed,
@@ -78,7 +80,10 @@ impl<'a> Dialer<'a> {
     pub(super) fn dial_for_snapshot(&mut self) -> Result<OpenSocket<'a>, HandshakeError> {
         let network = self.network;
         let hello = Hello { purpose: Purpose::Snapshot, ..network.hello_to(self.peer.node) };
-        let socket = self.shake_hands(&hello, Protocol::NEWEST)?;
+        let socket = match self.shake_hands(&hello, Protocol::NEWEST) {
+            Err(error) if is_about_versions(&error) => self.shake_hands(&hello, Protocol::Six)?,
+            dialed => dialed?,
+        };
         let timeout = Some(network.snapshot_timeout());
         // The system's own bound also ends a connection whose other end takes no bytes for a while, which a member that
         // stages them may do.
@@ -120,21 +125,22 @@ impl<'a> Dialer<'a> {
         // partition only at the system's next retransmission, which may be minutes away.
         socket.set_tcp_user_timeout(Some(self.network.stall_timeout()))?;
         // Registered before it connects, so that closing ends this wait too.
-        let socket = self.network.sockets.register(Arc::new(socket)).ok_or_else(closing)?;
+        let socket = self.peer.sockets.register(Arc::new(socket)).ok_or_else(closing)?;
         socket.connect_timeout(&address.into(), CONNECT_TIMEOUT)?;
         Ok(socket)
     }
 
     fn resolve(&mut self) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = self.peer.address.parse() {
+        let address = self.peer.address().ok_or_else(no_address)?;
+        if let Ok(address) = address.parse() {
             return Ok(vec![address]);
         }
         let lookup = match &self.lookup {
-            Some(under_way) => Arc::clone(under_way),
-            None => Lookup::begin(&self.peer.address)?,
+            Some((name, under_way)) if *name == address => Arc::clone(under_way),
+            _ => Lookup::begin(&address)?,
         };
-        self.lookup = Some(Arc::clone(&lookup));
-        let answer = lookup.wait(&self.network.sockets)?;
+        self.lookup = Some((address, Arc::clone(&lookup)));
+        let answer = lookup.wait(&|| self.peer.sockets.is_closed())?;
         self.lookup = None;
         answer
     }
@@ -146,17 +152,21 @@ pub(super) fn is_about_versions(error: &HandshakeError) -> bool {
 }
 
 fn closing() -> io::Error {
-    io::Error::new(io::ErrorKind::Interrupted, "the transport is shutting down")
+    io::Error::new(io::ErrorKind::Interrupted, "it is not dialed any more")
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "it is not listed yet, and has announced no address")
 }
 
 /// A name lookup on a thread of its own, which nobody joins: it owns nothing but the name.
-struct Lookup {
+pub(super) struct Lookup {
     answer: Mutex<Option<io::Result<Vec<SocketAddr>>>>,
     answered: Condvar,
 }
 
 impl Lookup {
-    fn begin(name: &str) -> io::Result<Arc<Self>> {
+    pub(super) fn begin(name: &str) -> io::Result<Arc<Self>> {
         let lookup = Arc::new(Self { answer: Mutex::new(None), answered: Condvar::new() });
         let (shared, name) = (Arc::clone(&lookup), name.to_owned());
         // The resolver takes locks of the C library.
@@ -171,15 +181,15 @@ impl Lookup {
         Ok(lookup)
     }
 
-    /// The answer, or an error if there is none in time.
-    fn wait(&self, sockets: &OpenSockets) -> io::Result<io::Result<Vec<SocketAddr>>> {
+    /// The answer, or an error if there is none in time, or before nobody wants it any more.
+    pub(super) fn wait(&self, is_over: &dyn Fn() -> bool) -> io::Result<io::Result<Vec<SocketAddr>>> {
         let end = time::now() + LOOKUP_TIMEOUT;
         let mut answer = lock(&self.answer);
         loop {
             if let Some(answer) = answer.take() {
                 return Ok(answer);
             }
-            if sockets.is_closed() {
+            if is_over() {
                 return Err(closing());
             }
             if time::now() >= end {

@@ -1,7 +1,8 @@
 //! The first bytes of a connection: who are you, and do we agree?
 //!
 //! Owns the hello both sides send, the refusal, and the comparison. The dialer speaks first; the acceptor
-//! answers with its own hello or with a refusal; then the dialer compares too. What always holds: no message
+//! answers with its own hello or with a refusal; then the dialer compares too. A member that is to be speaks otherwise:
+//! see [`joining`](super::joining), whose two parts are read and written here too. What always holds: no message
 //! is delivered from, or sent to, a member whose cluster, number, election timeout or tick differs from what
 //! this one expects; the whole handshake has one deadline, however slowly bytes arrive; no length that was received
 //! sizes an allocation before it is checked. Every refusal names the option to correct. Whether a member's instance
@@ -16,9 +17,10 @@
 //! ```text
 //! preamble (24): magic (8), protocol version u32, kind u32, body length u32,
 //!                crc32c of kind, length and body u32
-//! hello   (88):  cluster, from, to, instance, election timeout ms, tick ms, boot count, boot, lost end (0 or 1),
-//!                feature level, purpose: u64 each; of version 5 without the purpose (80), of version 4 without the
-//!                level too (72)
+//! hello:         cluster, from, to, instance, election timeout ms, tick ms, boot count, boot, lost end (0 or 1),
+//!                feature level, purpose: u64 each; then the announced address after its length u32; of version 6
+//!                without the address (88), of version 5 without the purpose too (80), of version 4 without the level
+//!                too (72)
 //! refusal:       code u32, text
 //! ```
 //!
@@ -30,8 +32,10 @@ use std::time::Duration;
 
 use socket2::Socket;
 
+use super::deadlined::Deadlined;
+use super::joining::{self, JoinRequest, Welcome};
 use super::protocol::Protocol;
-use crate::time::{self, Timestamp};
+use crate::address::Address;
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 /// How long a whole handshake may take.
@@ -39,15 +43,21 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
 const MAGIC: [u8; 8] = *b"almadia\n";
 const PREAMBLE_BYTES: usize = 24;
+/// Without the announced address.
 const HELLO_BYTES: usize = 88;
 const HELLO_BYTES_WITHOUT_PURPOSE: usize = 80;
 const HELLO_BYTES_WITHOUT_LEVEL: usize = 72;
 const TEXT_BYTES_MAX: usize = 1000;
 const KIND_HELLO: u32 = 1;
 const KIND_REFUSAL: u32 = 2;
+pub(super) const KIND_JOIN: u32 = 3;
+pub(super) const KIND_WELCOME: u32 = 4;
+
+/// The longest address that crosses: no name of a host is longer than 253 bytes.
+pub(super) const ADDRESS_BYTES_MAX: usize = 300;
 
 /// What a member says about itself and about the member it talks to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     /// The sender's cluster.
     pub cluster: ClusterId,
@@ -71,6 +81,9 @@ pub(crate) struct Hello {
     pub level: u16,
     /// What the connection is for. The acceptor repeats it.
     pub purpose: Purpose,
+    /// Where the sender says that it can be reached; empty if it does not, or the version of the hello has no place for
+    /// it.
+    pub announced: String,
 }
 
 /// What a connection is for. The number crosses the wire.
@@ -99,7 +112,7 @@ pub(crate) enum Reason {
     Cluster = 2,
     /// The address leads to another member.
     WrongNode = 3,
-    /// The sender is not in the list of members.
+    /// The sender is not in the list of members, or has the number of another.
     UnknownNode = 4,
     /// Their election timeouts differ.
     ElectionTimeout = 5,
@@ -109,10 +122,12 @@ pub(crate) enum Reason {
     Instance = 7,
     /// A reason of a later version.
     Other = 8,
+    /// The sender was removed from the cluster.
+    Removed = 9,
 }
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Version,
         Self::Cluster,
         Self::WrongNode,
@@ -121,6 +136,7 @@ impl Reason {
         Self::Tick,
         Self::Instance,
         Self::Other,
+        Self::Removed,
     ];
 
     fn from_number(number: u32) -> Self {
@@ -163,28 +179,12 @@ impl Hello {
     pub(crate) fn check(&self, theirs: &Self) -> Result<(), Refusal> {
         self.check_cluster(theirs)?;
         self.check_nodes(theirs)?;
-        let (own, other) = (self.from, theirs.from);
-        if theirs.election_timeout_ms != self.election_timeout_ms {
-            return refuse(
-                Reason::ElectionTimeout,
-                format!(
-                    "the election timeout is {} ms on node {own} and {} ms on node {other}: set \
-                     raft.election_timeout_ms to the same value on all members",
-                    self.election_timeout_ms, theirs.election_timeout_ms
-                ),
-            );
-        }
-        if theirs.tick_ms != self.tick_ms {
-            return refuse(
-                Reason::Tick,
-                format!(
-                    "the tick is {} ms on node {own} and {} ms on node {other}: set raft.tick_ms to the \
-                     same value on all members",
-                    self.tick_ms, theirs.tick_ms
-                ),
-            );
-        }
-        Ok(())
+        self.times().check(theirs.times())
+    }
+
+    fn times(&self) -> Times {
+        let Self { from: node, election_timeout_ms, tick_ms, .. } = *self;
+        Times { node, election_timeout_ms, tick_ms }
     }
 
     fn check_cluster(&self, theirs: &Self) -> Result<(), Refusal> {
@@ -229,6 +229,43 @@ impl Hello {
     }
 }
 
+/// What has to be the same on all members for leases to be safe.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    /// Whose they are.
+    pub(super) node: NodeId,
+    pub(super) election_timeout_ms: u64,
+    pub(super) tick_ms: u64,
+}
+
+impl Times {
+    /// Compares them with those of another member.
+    pub(super) fn check(self, theirs: Self) -> Result<(), Refusal> {
+        let (own, other) = (self.node, theirs.node);
+        if theirs.election_timeout_ms != self.election_timeout_ms {
+            return refuse(
+                Reason::ElectionTimeout,
+                format!(
+                    "the election timeout is {} ms on node {own} and {} ms on node {other}: set \
+                     raft.election_timeout_ms to the same value on all members",
+                    self.election_timeout_ms, theirs.election_timeout_ms
+                ),
+            );
+        }
+        if theirs.tick_ms != self.tick_ms {
+            return refuse(
+                Reason::Tick,
+                format!(
+                    "the tick is {} ms on node {own} and {} ms on node {other}: set raft.tick_ms to the \
+                     same value on all members",
+                    self.tick_ms, theirs.tick_ms
+                ),
+            );
+        }
+        Ok(())
+    }
+}
+
 fn refuse(reason: Reason, text: String) -> Result<(), Refusal> {
     Err(Refusal { reason, text })
 }
@@ -250,8 +287,17 @@ pub(crate) fn dial(
     Ok(theirs)
 }
 
+/// Who dialed.
+#[derive(Debug)]
+pub(crate) enum Caller {
+    /// A member, which agrees and has been answered, in this version.
+    Member(Hello, Protocol),
+    /// One that is to be a member and waits for an answer: see [`joining`](super::joining).
+    Newcomer(JoinRequest),
+}
+
 /// The acceptor's side. `own_for` makes this member's hello for the member that dialed, or refuses when there
-/// is no such member. Returns what the dialer said, which agrees with it, and in which version.
+/// is no such member.
 ///
 /// # Errors
 /// See [`HandshakeError`]. A dialer that speaks this protocol has then been told.
@@ -259,37 +305,53 @@ pub(crate) fn accept(
     socket: &Socket,
     own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
     admit: impl Admit,
-) -> Result<(Hello, Protocol), HandshakeError> {
+) -> Result<Caller, HandshakeError> {
     let mut stream = Deadlined::new(socket, DEADLINE);
     let mut protocol = Protocol::NEWEST;
-    let answer = answer_to(&mut stream, &mut protocol, own_for, admit);
-    match &answer {
-        Ok((_, own)) => stream.write_all(&hello_bytes(own, protocol))?,
-        // The dialer may be gone by now; what is reported is the refusal.
-        Err(HandshakeError::Refusing(_, refusal)) => {
-            drop(stream.write_all(&refusal_bytes(refusal, protocol)))
+    match answer_to(&mut stream, &mut protocol, own_for, admit) {
+        Ok(Heard::Hello { theirs, own }) => {
+            stream.write_all(&hello_bytes(&own, protocol))?;
+            Ok(Caller::Member(theirs, protocol))
         }
-        Err(_) => {}
+        Ok(Heard::Join(request)) => Ok(Caller::Newcomer(request)),
+        Err(error) => {
+            if let HandshakeError::Refusing(_, refusal) = &error {
+                // The dialer may be gone by now; what is reported is the refusal.
+                drop(stream.write_all(&refusal_bytes(refusal, protocol)));
+            }
+            Err(error)
+        }
     }
-    answer.map(|(theirs, _)| (theirs, protocol))
+}
+
+/// What the acceptor is asked.
+enum Heard {
+    /// A member said `theirs`, which agrees with `own`, to be answered.
+    Hello {
+        theirs: Hello,
+        own: Hello,
+    },
+    Join(JoinRequest),
 }
 
 /// Asks whether the member behind this hello may take part.
 pub(crate) trait Admit: Fn(&Hello) -> Result<(), Refusal> {}
 impl<F: Fn(&Hello) -> Result<(), Refusal>> Admit for F {}
 
-/// The dialer's hello and the answer to it, which is to be in the version that `protocol` is set to.
+/// What the dialer says, and the answer to its hello, which is to be in the version that `protocol` is set to.
 fn answer_to(
     stream: &mut impl Read,
     protocol: &mut Protocol,
     own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
     admit: impl Admit,
-) -> Result<(Hello, Hello), HandshakeError> {
+) -> Result<Heard, HandshakeError> {
     let theirs = match read_part(stream)? {
         Part::Hello(theirs, spoken) => {
             *protocol = spoken;
             theirs
         }
+        Part::Join(request) => return Ok(Heard::Join(request)),
+        Part::Welcome(_) => return Err(out_of_turn()),
         Part::Refusal(refusal) => return Err(HandshakeError::Refused(refusal)),
         Part::OtherVersion(version) => {
             return Err(HandshakeError::Refusing(NodeId::default(), version_refusal(version)));
@@ -298,7 +360,7 @@ fn answer_to(
     let refusing = |refusal| HandshakeError::Refusing(theirs.from, refusal);
     let own = Hello { purpose: theirs.purpose, ..own_for(theirs.from).map_err(refusing)? };
     own.check(&theirs).and_then(|()| admit(&theirs)).map_err(refusing)?;
-    Ok((theirs, own))
+    Ok(Heard::Hello { theirs, own })
 }
 
 fn receive(stream: &mut impl Read, own: &Hello, protocol: Protocol) -> Result<Hello, HandshakeError> {
@@ -308,12 +370,17 @@ fn receive(stream: &mut impl Read, own: &Hello, protocol: Protocol) -> Result<He
         }
         Part::Hello(theirs, _) if theirs.purpose == own.purpose => Ok(theirs),
         Part::Hello(..) => Err(HandshakeError::Foreign("it takes the connection for one of another purpose")),
+        Part::Join(_) | Part::Welcome(_) => Err(out_of_turn()),
         Part::Refusal(refusal) => Err(HandshakeError::Refused(refusal)),
         Part::OtherVersion(version) => Err(HandshakeError::Refusing(own.to, version_refusal(version))),
     }
 }
 
-fn version_refusal(version: u32) -> Refusal {
+fn out_of_turn() -> HandshakeError {
+    HandshakeError::Foreign("it says what is not due in a handshake")
+}
+
+pub(super) fn version_refusal(version: u32) -> Refusal {
     let [oldest, newest] = [Protocol::OLDEST, Protocol::NEWEST].map(Protocol::number);
     let text = format!(
         "one member speaks version {version} of the peer protocol, the other versions {oldest} to {newest}: run \
@@ -323,14 +390,25 @@ fn version_refusal(version: u32) -> Refusal {
 }
 
 /// What one side sends.
-enum Part {
+pub(super) enum Part {
     Hello(Hello, Protocol),
     Refusal(Refusal),
+    Join(JoinRequest),
+    Welcome(Welcome),
     /// The rest has the form of another version of the protocol.
     OtherVersion(u32),
 }
 
+/// What the other side of a handshake says.
 fn read_part(stream: &mut impl Read) -> Result<Part, HandshakeError> {
+    read_part_if(stream, is_possible)
+}
+
+/// The same, if it has a kind and a length that are possible here.
+pub(super) fn read_part_if(
+    stream: &mut impl Read,
+    is_possible: impl Fn(u32, usize, Protocol) -> bool,
+) -> Result<Part, HandshakeError> {
     let mut preamble = [0; PREAMBLE_BYTES];
     // The magic is compared as soon as it is there: a foreign program may be waiting for an answer.
     fill(stream, &mut preamble[..MAGIC.len()])?;
@@ -345,45 +423,64 @@ fn read_part(stream: &mut impl Read) -> Result<Part, HandshakeError> {
     if !is_possible(kind, len, protocol) {
         return Err(HandshakeError::Foreign("its handshake has an impossible length"));
     }
-    let mut body = vec![0; len];
-    fill(stream, &mut body)?;
+    let body = read_body(stream, len)?;
     if checksum_of(&preamble[12..20], &body) != checksum {
         return Err(HandshakeError::Foreign("the checksum of its handshake is wrong"));
     }
     Ok(match kind {
         KIND_HELLO => Part::Hello(parse_hello(&body)?, protocol),
+        KIND_JOIN => Part::Join(joining::parse_request(body)?),
+        KIND_WELCOME => Part::Welcome(joining::parse_welcome(body)?),
         _ => Part::Refusal(parse_refusal(&body)),
     })
 }
 
-/// Reads as many bytes as fit. The error of the standard library says nothing about connections.
+/// Reads as many bytes as fit.
 fn fill(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<()> {
     stream.read_exact(bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            io::Error::new(error.kind(), "the other side closed the connection during the handshake")
-        }
+        io::ErrorKind::UnexpectedEof => hung_up(),
         _ => error,
     })
 }
 
+/// Reads so many bytes. Memory follows those that come, whatever length was told.
+fn read_body(stream: &mut impl Read, len: usize) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    stream.take(len as u64).read_to_end(&mut body)?;
+    if body.len() == len { Ok(body) } else { Err(hung_up()) }
+}
+
+/// The error of the standard library says nothing about connections.
+fn hung_up() -> io::Error {
+    let text = "the other side closed the connection during the handshake";
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
+}
+
 fn is_possible(kind: u32, len: usize, protocol: Protocol) -> bool {
     match kind {
-        KIND_HELLO => len == hello_length(protocol),
-        KIND_REFUSAL => (4..=4 + TEXT_BYTES_MAX).contains(&len),
-        _ => false,
+        KIND_HELLO if protocol < Protocol::Seven => len == hello_length(protocol),
+        KIND_HELLO => (HELLO_BYTES + 4..=HELLO_BYTES + 4 + ADDRESS_BYTES_MAX).contains(&len),
+        KIND_JOIN => protocol >= Protocol::Seven && joining::REQUEST_BYTES.contains(&len),
+        _ => is_possible_refusal(kind, len),
     }
 }
 
+pub(super) fn is_possible_refusal(kind: u32, len: usize) -> bool {
+    kind == KIND_REFUSAL && (4..=4 + TEXT_BYTES_MAX).contains(&len)
+}
+
+/// Without the announced address.
 fn hello_length(protocol: Protocol) -> usize {
     match protocol {
         Protocol::Four => HELLO_BYTES_WITHOUT_LEVEL,
         Protocol::Five => HELLO_BYTES_WITHOUT_PURPOSE,
-        Protocol::Six => HELLO_BYTES,
+        Protocol::Six | Protocol::Seven => HELLO_BYTES,
     }
 }
 
 fn parse_hello(body: &[u8]) -> Result<Hello, HandshakeError> {
-    let (words, _) = body.as_chunks::<8>();
+    let (words, rest) = body.split_at(body.len().min(HELLO_BYTES));
+    let (words, _) = words.as_chunks::<8>();
     let word = |at: usize| u64::from_le_bytes(words[at]);
     let purpose = Purpose::of_number(words.get(10).map_or(0, |word| u64::from_le_bytes(*word)))
         .ok_or(HandshakeError::Foreign("its connection is for a purpose that this version does not have"))?;
@@ -399,7 +496,28 @@ fn parse_hello(body: &[u8]) -> Result<Hello, HandshakeError> {
         lost_end: word(8) != 0,
         level: words.get(9).map_or(0, |word| u16::try_from(u64::from_le_bytes(*word)).unwrap_or(u16::MAX)),
         purpose,
+        announced: if rest.is_empty() { String::new() } else { parse_address(rest)? },
     })
+}
+
+/// The announced address, which takes all of `bytes`.
+fn parse_address(bytes: &[u8]) -> Result<String, HandshakeError> {
+    let (length, text) = bytes.split_first_chunk().ok_or_else(no_address)?;
+    let text = std::str::from_utf8(text).map_err(|_| no_address())?;
+    if u32::from_le_bytes(*length) as usize != text.len() || !is_announceable(text) {
+        return Err(no_address());
+    }
+    Ok(text.to_owned())
+}
+
+fn no_address() -> HandshakeError {
+    HandshakeError::Foreign("what it announces is no address")
+}
+
+/// Whether a member may say that it can be reached there; nothing says that it does not say where.
+pub(super) fn is_announceable(text: &str) -> bool {
+    let is_reachable = || Address::parse(text).is_ok_and(|address| address.port() != 0);
+    text.is_empty() || (text.len() <= ADDRESS_BYTES_MAX && is_reachable())
 }
 
 fn parse_refusal(body: &[u8]) -> Refusal {
@@ -410,7 +528,7 @@ fn parse_refusal(body: &[u8]) -> Refusal {
 }
 
 fn hello_bytes(hello: &Hello, protocol: Protocol) -> Vec<u8> {
-    let mut body = Vec::with_capacity(HELLO_BYTES);
+    let mut body = Vec::with_capacity(HELLO_BYTES + 4 + hello.announced.len());
     let ids = [hello.cluster.get(), hello.from.get(), hello.to.get(), hello.instance.get()];
     let times = [hello.election_timeout_ms, hello.tick_ms, hello.boot_count, hello.boot];
     let rest = [u64::from(hello.lost_end), u64::from(hello.level), hello.purpose as u64];
@@ -418,17 +536,20 @@ fn hello_bytes(hello: &Hello, protocol: Protocol) -> Vec<u8> {
         body.extend_from_slice(&word.to_le_bytes());
     }
     body.truncate(hello_length(protocol));
+    if protocol >= Protocol::Seven {
+        joining::put_prefixed(&mut body, hello.announced.as_bytes());
+    }
     part_bytes(KIND_HELLO, protocol, &body)
 }
 
-fn refusal_bytes(refusal: &Refusal, protocol: Protocol) -> Vec<u8> {
+pub(super) fn refusal_bytes(refusal: &Refusal, protocol: Protocol) -> Vec<u8> {
     let mut body = (refusal.reason as u32).to_le_bytes().to_vec();
     let text = refusal.text.as_bytes();
     body.extend_from_slice(&text[..text.len().min(TEXT_BYTES_MAX)]);
     part_bytes(KIND_REFUSAL, protocol, &body)
 }
 
-fn part_bytes(kind: u32, protocol: Protocol, body: &[u8]) -> Vec<u8> {
+pub(super) fn part_bytes(kind: u32, protocol: Protocol, body: &[u8]) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&protocol.number().to_le_bytes());
     out.extend_from_slice(&kind.to_le_bytes());
@@ -441,65 +562,6 @@ fn part_bytes(kind: u32, protocol: Protocol, body: &[u8]) -> Vec<u8> {
 
 fn checksum_of(kind_and_length: &[u8], body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(kind_and_length), body)
-}
-
-/// When a handshake must be over. It reads no clock: time is an argument.
-#[derive(Clone, Copy)]
-struct Deadline(Timestamp);
-
-impl Deadline {
-    /// How long a read or write that begins at `now` may take.
-    fn left(self, now: Timestamp) -> io::Result<Duration> {
-        let left = self.0.since(now);
-        // To the system less than a microsecond is zero, and zero is no limit.
-        if left.is_zero() { Err(late()) } else { Ok(left.max(Duration::from_micros(1))) }
-    }
-}
-
-/// A socket on which all reads and writes together have one deadline.
-pub(super) struct Deadlined<'a> {
-    socket: &'a Socket,
-    deadline: Deadline,
-}
-
-impl<'a> Deadlined<'a> {
-    /// One that has this long from now on.
-    pub(super) fn new(socket: &'a Socket, within: Duration) -> Self {
-        Self { socket, deadline: Deadline(time::now() + within) }
-    }
-
-    fn left(&self) -> io::Result<Duration> {
-        self.deadline.left(time::now())
-    }
-}
-
-impl Read for Deadlined<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(Some(self.left()?))?;
-        let mut socket = self.socket;
-        socket.read(into).map_err(name_timeout)
-    }
-}
-
-impl Write for Deadlined<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(Some(self.left()?))?;
-        let mut socket = self.socket;
-        socket.write(bytes).map_err(name_timeout)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A passed socket timeout shows as "would block", which explains nothing.
-fn name_timeout(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::WouldBlock { late() } else { error }
-}
-
-fn late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer within the time a handshake may take")
 }
 
 #[cfg(any(test, feature = "simulation"))]

@@ -11,8 +11,9 @@
 use std::io::{self, Read};
 
 use super::{
-    HandshakeError, Hello, KIND_HELLO, PREAMBLE_BYTES, Part, Protocol, Purpose, Reason, Refusal,
-    TEXT_BYTES_MAX, answer_to, hello_bytes, part_bytes, read_part, receive, refusal_bytes,
+    HELLO_BYTES, HandshakeError, Heard, Hello, KIND_HELLO, PREAMBLE_BYTES, Part, Protocol, Purpose, Reason,
+    Refusal, TEXT_BYTES_MAX, answer_to, hello_bytes, is_announceable, joining, part_bytes, read_part,
+    receive, refusal_bytes,
 };
 use crate::types::{ClusterId, InstanceId, NodeId};
 
@@ -36,6 +37,7 @@ fn hello(from: NodeId, to: NodeId) -> Hello {
         lost_end: false,
         level: 1,
         purpose: Purpose::Messages,
+        announced: if from == OWN { String::new() } else { format!("db{from}:7001") },
     }
 }
 
@@ -53,10 +55,11 @@ fn is_member(node: NodeId) -> bool {
 /// When it does not hold.
 pub fn fuzz_handshake(data: &[u8]) {
     let [way, cut, rest @ ..] = data else { return };
-    let protocol = match (*way < 128, cut % 2) {
+    let protocol = match (*way < 128, cut % 4) {
         (true, _) => Protocol::NEWEST,
-        (false, 0) => Protocol::Four,
-        (false, _) => Protocol::Five,
+        (false, 0 | 2) => Protocol::Four,
+        (false, 1) => Protocol::Five,
+        (false, _) => Protocol::Six,
     };
     let bytes = match (way / 2) % 4 {
         0 => rest.to_vec(),
@@ -68,7 +71,13 @@ pub fn fuzz_handshake(data: &[u8]) {
         }
     };
     let mut stream = Pieces { bytes: &bytes, most: usize::from(*cut) + 1 };
-    if way % 2 == 0 { accepting(&mut stream, &bytes) } else { dialing(&mut stream, protocol, &bytes) }
+    if way % 2 == 0 {
+        accepting(&mut stream, &bytes)
+    } else {
+        dialing(&mut stream, protocol, &bytes)
+    }
+    let mut stream = Pieces { bytes: &bytes, most: usize::from(*cut) + 1 };
+    joining::fuzz_answer(&mut stream, &bytes);
 }
 
 /// A hello of one to one, members or not. Node 3 has a raft snapshot to send.
@@ -120,9 +129,13 @@ fn accepting(stream: &mut impl Read, bytes: &[u8]) {
     let mut spoken = Protocol::NEWEST;
 
     match answer_to(stream, &mut spoken, own_for, admit) {
-        Ok((theirs, own)) => {
-            assert_eq!(Some((theirs, spoken)), wanted, "only a member that agrees is let in, in its version");
+        Ok(Heard::Hello { theirs, own }) => {
             assert_eq!(own, Hello { purpose: theirs.purpose, ..hello(OWN, theirs.from) });
+            assert_eq!(Some((theirs, spoken)), wanted, "only a member that agrees is let in, in its version");
+        }
+        Ok(Heard::Join(request)) => {
+            assert_eq!(wanted, None, "a member does not ask to become one");
+            joining::check_fuzzed(&request, bytes);
         }
         Err(error) => {
             assert_eq!(wanted, None, "a member that agrees is let in: {error}");
@@ -140,7 +153,9 @@ fn begins_with_hello(bytes: &[u8], from: NodeId, to: NodeId) -> Option<(Hello, P
         let told = told.map_or(0, |word| u64::from_le_bytes(*word));
         let is_for_snapshot = protocol >= Protocol::Six && word(80) == Some(&1_u64.to_le_bytes());
         let purpose = if is_for_snapshot { Purpose::Snapshot } else { Purpose::Messages };
-        let good = Hello { level: u16::try_from(told).unwrap_or(u16::MAX), purpose, ..hello(from, to) };
+        let announced = if protocol < Protocol::Seven { "" } else { announced_in(bytes)? }.to_owned();
+        let level = u16::try_from(told).unwrap_or(u16::MAX);
+        let good = Hello { level, purpose, announced, ..hello(from, to) };
         let mut wanted = hello_bytes(&good, protocol);
         if protocol >= Protocol::Five {
             wanted[PREAMBLE_BYTES + 72..PREAMBLE_BYTES + 80].copy_from_slice(&told.to_le_bytes());
@@ -149,6 +164,13 @@ fn begins_with_hello(bytes: &[u8], from: NodeId, to: NodeId) -> Option<(Hello, P
         }
         bytes.starts_with(&wanted).then_some((good, protocol))
     })
+}
+
+/// The address in a hello, which may be any.
+fn announced_in(bytes: &[u8]) -> Option<&str> {
+    let (length, rest) = bytes.get(PREAMBLE_BYTES + HELLO_BYTES..)?.split_first_chunk::<4>()?;
+    let text = std::str::from_utf8(rest.get(..u32::from_le_bytes(*length) as usize)?).ok()?;
+    is_announceable(text).then_some(text)
 }
 
 fn dialing(stream: &mut impl Read, protocol: Protocol, bytes: &[u8]) {

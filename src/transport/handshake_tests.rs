@@ -3,8 +3,10 @@
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
+use super::super::deadlined::Deadline;
 use super::*;
 use crate::documented::examples;
+use crate::time::Timestamp;
 
 fn hello(from: u64, to: u64) -> Hello {
     Hello {
@@ -19,6 +21,7 @@ fn hello(from: u64, to: u64) -> Hello {
         lost_end: false,
         level: 1,
         purpose: Purpose::Messages,
+        announced: String::new(),
     }
 }
 
@@ -35,14 +38,26 @@ fn accepted(
     own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
     admit: impl Admit,
 ) -> Result<Hello, HandshakeError> {
-    accept(far, own_for, admit).map(|(theirs, _)| theirs)
+    accept_member(far, own_for, admit).map(|(theirs, _)| theirs)
+}
+
+/// The same with the version.
+fn accept_member(
+    far: &Socket,
+    own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
+    admit: impl Admit,
+) -> Result<(Hello, Protocol), HandshakeError> {
+    match accept(far, own_for, admit)? {
+        Caller::Member(theirs, protocol) => Ok((theirs, protocol)),
+        Caller::Newcomer(request) => panic!("it is a member already: {request:?}"),
+    }
 }
 
 /// What both sides make of a dialer that says `theirs` to an acceptor that says `own`.
 fn meet(theirs: Hello, own: Hello) -> (Result<Hello, HandshakeError>, Result<Hello, HandshakeError>) {
     let (near, far) = pair();
     thread::scope(|scope| {
-        let accepting = scope.spawn(|| accepted(&far, |_| Ok(own), |_| Ok(())));
+        let accepting = scope.spawn(|| accepted(&far, |_| Ok(own.clone()), |_| Ok(())));
         (dial(&near, &theirs, Protocol::NEWEST, |_| Ok(())), accepting.join().expect("no panic"))
     })
 }
@@ -127,7 +142,7 @@ fn another_protocol_version_is_refused_with_both_versions() {
     let told = refused(accepted(&far, |_| Ok(hello(2, 1)), |_| Ok(())));
 
     assert_eq!(told.reason, Reason::Version);
-    let both = ["version 9", "versions 4 to 6"];
+    let both = ["version 9", "versions 4 to 7"];
     assert!(both.iter().all(|version| told.text.contains(version)), "{}", told.text);
     let answer = read_part(&mut &near).map(|part| matches!(part, Part::Refusal(read) if read == told));
     assert!(answer.expect("the dialer is told"));
@@ -216,7 +231,8 @@ fn a_dialer_is_not_held_by_an_acceptor_that_hangs_up() {
 fn the_hellos_on_the_page_of_the_wire_are_what_members_say() {
     let page = include_str!("../../docs/wire-format.md");
     for (heading, protocol, level) in [
-        ("## Handshake", Protocol::Six, 1),
+        ("## Handshake", Protocol::Seven, 1),
+        ("## Version 6", Protocol::Six, 1),
         ("## Version 5", Protocol::Five, 1),
         ("## Version 4", Protocol::Four, 0),
     ] {
@@ -226,6 +242,7 @@ fn the_hellos_on_the_page_of_the_wire_are_what_members_say() {
 
         assert_eq!((spoken, hello.level, hello.purpose), (protocol, level, Purpose::Messages));
         assert_eq!((hello.from, hello.to, hello.boot), (NodeId(3), NodeId(1), 0x99de_8643_dfa0_12d7));
+        assert_eq!(hello.announced, if protocol < Protocol::Seven { "" } else { "db3:7001" });
         assert_eq!(hello_bytes(&hello, protocol), *said);
     }
 }
@@ -240,7 +257,7 @@ fn a_dialer_is_answered_in_its_own_version_also_when_it_is_refused() {
             let said = hello_bytes(&hello(1, 2), protocol);
             (&near).write_all(&said).expect("loopback");
 
-            let answer = accept(&far, |_| Ok(hello(2, 1)), admit);
+            let answer = accept_member(&far, |_| Ok(hello(2, 1)), admit);
 
             assert_eq!(answer.is_ok(), admitted);
             let level = if protocol == Protocol::Four { 0 } else { 1 };
@@ -285,7 +302,7 @@ fn a_level_beyond_all_numbers_of_levels_is_a_high_one() {
 fn hello_for(purpose: u64) -> Vec<u8> {
     let mut bytes = hello_bytes(&hello(1, 2), Protocol::NEWEST);
     let (head, body) = bytes.split_at_mut(PREAMBLE_BYTES);
-    body[80..].copy_from_slice(&purpose.to_le_bytes());
+    body[80..88].copy_from_slice(&purpose.to_le_bytes());
     let checksum = checksum_of(&head[12..20], body);
     head[20..].copy_from_slice(&checksum.to_le_bytes());
     bytes
@@ -294,7 +311,7 @@ fn hello_for(purpose: u64) -> Vec<u8> {
 #[test]
 fn both_sides_agree_on_the_purpose_of_a_connection() {
     let sending = Hello { purpose: Purpose::Snapshot, ..hello(1, 2) };
-    let (dialed, accepted) = meet(sending, hello(2, 1));
+    let (dialed, accepted) = meet(sending.clone(), hello(2, 1));
     assert_eq!(dialed.expect("agreed").purpose, Purpose::Snapshot, "the acceptor repeats it");
     assert_eq!(accepted.expect("agreed"), sending);
 
@@ -311,4 +328,53 @@ fn a_purpose_that_there_is_not_is_refused() {
 
         assert_eq!(read.is_ok(), purpose < 2, "purpose {purpose}");
     }
+}
+
+#[test]
+fn both_sides_learn_the_address_that_the_other_announces() {
+    let at = |announced: &str, hello| Hello { announced: announced.to_owned(), ..hello };
+    let longest = format!("{}:65535", "a".repeat(ADDRESS_BYTES_MAX - 6));
+    for address in ["", "db-1.example.org:7001", "[::1]:7", &longest] {
+        let (dialed, accepted) = meet(at(address, hello(1, 2)), at("b:2", hello(2, 1)));
+
+        assert_eq!(dialed.expect("agreed").announced, "b:2");
+        assert_eq!(accepted.expect("agreed").announced, address);
+    }
+}
+
+#[test]
+fn what_is_announced_and_no_address_is_refused_without_an_answer() {
+    let too_long = format!("{}:1", "a".repeat(ADDRESS_BYTES_MAX));
+    for text in ["a", "a:0", "a:1;b:2", "a:1\n", ":1", &too_long] {
+        let bytes = hello_bytes(&Hello { announced: text.to_owned(), ..hello(1, 2) }, Protocol::NEWEST);
+
+        let read = read_part(&mut &bytes[..]);
+
+        assert!(matches!(read, Err(HandshakeError::Foreign(_))), "{text}");
+    }
+    let good = hello_bytes(&Hello { announced: "a:1".to_owned(), ..hello(1, 2) }, Protocol::NEWEST);
+    for length in [0, 2, 4, u32::MAX] {
+        let mut body = good[PREAMBLE_BYTES..].to_vec();
+        body[HELLO_BYTES..HELLO_BYTES + 4].copy_from_slice(&length.to_le_bytes());
+        let bytes = part_bytes(KIND_HELLO, Protocol::NEWEST, &body);
+        assert!(matches!(read_part(&mut &bytes[..]), Err(HandshakeError::Foreign(_))), "length {length}");
+    }
+}
+
+#[test]
+fn what_has_another_length_than_it_tells_takes_no_more_memory_than_comes() {
+    let mut bytes = part_bytes(KIND_WELCOME, Protocol::NEWEST, &[]);
+    bytes[16..20].copy_from_slice(&(16_u32 << 20).to_le_bytes());
+    bytes.extend_from_slice(&[7; 100]);
+    let lengths = std::cell::RefCell::new(Vec::new());
+    let noting = |_, len, _| {
+        lengths.borrow_mut().push(len);
+        true
+    };
+
+    let read = read_part_if(&mut &bytes[..], noting);
+
+    assert_eq!(*lengths.borrow(), [16 << 20]);
+    assert!(matches!(read, Err(HandshakeError::Io(_))), "it ends before that");
+    assert!(read_part(&mut &bytes[..]).is_err_and(|error| matches!(error, HandshakeError::Foreign(_))));
 }

@@ -49,6 +49,7 @@ pub(super) fn hello_to(member: &Member, from: u64) -> Hello {
         lost_end: false,
         level: 1,
         purpose: Purpose::Messages,
+        announced: String::new(),
     }
 }
 
@@ -207,8 +208,8 @@ fn a_frame_of_an_older_connection_is_dropped_once_a_newer_one_is_up() {
 
     let newer = shake_hands(&member, 52);
     write(&newer, &frame_of(&[append(52, 51, 4)]));
-    let incoming = &member.transport.network.peer(NodeId(52)).expect("a peer").incoming;
-    while incoming.generation.load(Ordering::Acquire) != 2 {
+    let peer = member.transport.network.peers.find(NodeId(52)).expect("a peer");
+    while peer.incoming.generation.load(Ordering::Acquire) != 2 {
         std::thread::yield_now();
     }
     member.inbound.update(|state| state.is_gate_closed = false);
@@ -234,7 +235,7 @@ fn a_peer_that_reconnects_a_hundred_times_leaves_one_thread() {
 }
 
 /// Accepts one connection, agrees as the member with these options would, and then never reads.
-fn accept_and_never_read(listener: &TcpListener, own: &TransportOptions) -> Socket {
+pub(super) fn accept_and_never_read(listener: &TcpListener, own: &TransportOptions) -> Socket {
     let socket = Socket::from(listener.accept().expect("dialed").0);
     let hello_for = |to| {
         Ok(Hello {
@@ -249,6 +250,7 @@ fn accept_and_never_read(listener: &TcpListener, own: &TransportOptions) -> Sock
             lost_end: false,
             level: 1,
             purpose: Purpose::Messages,
+            announced: String::new(),
         })
     };
     handshake::accept(&socket, hello_for, |_| Ok(())).expect("agreed");
@@ -257,7 +259,7 @@ fn accept_and_never_read(listener: &TcpListener, own: &TransportOptions) -> Sock
 
 /// Waits until what is sent to `node` is kept.
 fn wait_connected(member: &Member, node: u64) {
-    while !member.transport.network.peer(NodeId(node)).expect("a peer").link.is_connected() {
+    while !member.transport.network.peers.find(NodeId(node)).expect("a peer").link.is_connected() {
         std::thread::yield_now();
     }
 }

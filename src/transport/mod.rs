@@ -21,14 +21,16 @@
 //! - Nothing is delivered before both sides have agreed on cluster, node numbers, election timeout and tick, and
 //!   nothing from an older connection once a newer one of that peer is up.
 //! - Memory and threads are bounded, whatever connects and whatever it sends.
-//! - [`Transport::shutdown`] waits for nothing that a peer could delay.
+//! - [`Transport::shutdown`] waits for nothing that a peer could delay, and [`Transport::set_peers`] for nothing at all.
+//! - A member that is known to have been removed is not talked to. Any other that belongs to the cluster is, whether it
+//!   is listed or not: this member may not have heard yet that it was added.
 //!
 //! A raft snapshot crosses on a connection of its own: see [`snapshots`].
 //!
 //! Left to others: whether a message makes sense (the validator), what to send
 //! again (raft; for forwarded writes and their answers the core's `forwarding`). Read in this order: `wire` and `codec`
-//! (messages as bytes), `frame`, `handshake`, `queue`, `connection`, `direct` and `outgoing`, `link` and `sender`,
-//! `acceptor` and `receiver`; then `snapshots`.
+//! (messages as bytes), `frame`, `handshake` and `joining`, `queue`, `connection`, `direct` and `outgoing`, `link` and
+//! `sender`, `acceptor` and `receiver`, `peer` and `peers`; then `snapshots`.
 
 mod acceptor;
 pub(crate) mod codec;
@@ -36,14 +38,18 @@ mod forward_codec;
 mod verdict_codec;
 mod heartbeat_codec;
 mod connection;
+mod deadlined;
 mod dial;
 mod direct;
 pub(crate) mod frame;
 mod frame_writer;
 pub(crate) mod handshake;
+mod joining;
 mod link;
 mod notices;
 mod outgoing;
+mod peer;
+mod peers;
 mod pending_handshakes;
 pub(crate) mod protocol;
 mod queue;
@@ -76,11 +82,11 @@ use std::time::Duration;
 use log::warn;
 
 use self::acceptor::Handshakes;
-use self::handshake::{Hello, Purpose, Reason, Refusal};
-use self::link::Link;
+use self::handshake::{Hello, Purpose, Reason, Refusal, Times, is_announceable};
+#[allow(unused_imports)] // Until members can be added.
+pub(crate) use self::joining::{JoinRequest, Welcome, WelcomeRegion, ask};
 use self::notices::{Notices, Topic};
-use self::outgoing::Limits;
-use self::receiver::Incoming;
+use self::peers::Peers;
 pub(crate) use self::snapshots::Sending;
 pub(crate) use self::snapshots::SnapshotSource;
 use self::snapshots::{Arrivals, Departures};
@@ -113,8 +119,10 @@ pub struct TransportOptions {
     /// Where to accept peers, as `host:port`. Port 0 lets the system choose.
     pub listen: String,
     /// The members with their addresses as `host:port`, looked up anew at each attempt. May name this member,
-    /// which is skipped.
+    /// which is skipped. [`Transport::set_peers`] replaces them.
     pub peers: Vec<(NodeId, String)>,
+    /// Where the others reach this member, as `host:port`; empty to say nothing of it.
+    pub announce: String,
     /// Must be equal on all members, in milliseconds. A peer that takes no bytes for twice as long is given
     /// up.
     pub election_timeout_ms: u64,
@@ -131,6 +139,17 @@ pub struct TransportOptions {
 
 /// Where a raft snapshot that begins to arrive goes, or why it does not, for the operators of both sides.
 pub(crate) type Begun = std::result::Result<Box<dyn SnapshotSink>, String>;
+
+/// What is known of a member that may not be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It belongs to the cluster.
+    Member,
+    /// It may have been added lately, which this member has not heard of yet.
+    Unknown,
+    /// It was removed for good: its number is not used again.
+    Removed,
+}
 
 /// Receives what arrives, and what becomes of the connections. Called from the transport's own threads, never while
 /// one of its locks is held, and never from [`Transport::send`]. No method may wait for the transport to shut down:
@@ -169,6 +188,30 @@ pub trait Inbound: Send + Sync + 'static {
     /// The text for the operators of both sides, for example that `from` has lost its disk.
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String>;
 
+    /// What is known of `node`. Asked in each handshake, on the side that accepts and on the side that dials; a removed
+    /// member is refused.
+    fn knows(&self, node: NodeId) -> Standing;
+
+    /// `node` says that it can be reached at `address` now, where it is dialed from now on.
+    fn announced(&self, node: NodeId, address: &str);
+
+    /// The member `by`, which this one dialed, says that this one was removed from the cluster. Called once for a member
+    /// that says so, as long as it is a peer.
+    fn removed(&self, by: NodeId);
+
+    /// The name of the cluster, which a member that is to be has to know.
+    fn cluster_name(&self) -> &str;
+
+    /// What a member that is to be needs to know. It is not a removed one, and agrees in the cluster's name, timeouts and
+    /// level.
+    ///
+    /// # Errors
+    /// The text for the operators of both sides, for example that `request.node` is not listed yet; it asks again.
+    #[allow(private_interfaces)] // Only members of this crate let others in.
+    fn welcome(&self, request: &JoinRequest) -> std::result::Result<Welcome, String> {
+        Err(format!("node {} cannot join here", request.node))
+    }
+
     /// The member `message.from` begins to send a raft snapshot. `source` tells sendings apart, as (node, boot, number):
     /// a sink for the same one goes on where the one before was dropped. Not called for the same region of the same
     /// member while there is a sink for it.
@@ -206,15 +249,15 @@ pub trait SnapshotSink: Send {
 pub struct Transport {
     network: Arc<Network>,
     local_addr: SocketAddr,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    acceptor: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the threads of a transport share.
 struct Network {
     options: TransportOptions,
     inbound: Arc<dyn Inbound>,
-    /// All members but this one, in order of their numbers.
-    peers: Vec<Arc<Peer>>,
+    peers: Peers,
+    /// The listening socket and those of connections in handshake; the others are those of a peer.
     sockets: OpenSockets,
     handshakes: Handshakes,
     /// The raft snapshots that are sent.
@@ -225,16 +268,6 @@ struct Network {
     notices: Mutex<Notices>,
 }
 
-/// Another member: the way out to it and the connection from it.
-struct Peer {
-    node: NodeId,
-    address: String,
-    link: Link,
-    incoming: Incoming,
-    /// What the operator was told about raft snapshots to and from this member.
-    snapshot_notices: Mutex<Notices>,
-}
-
 impl Transport {
     /// Listens, starts to dial every peer, and returns without waiting for any of them.
     ///
@@ -242,22 +275,21 @@ impl Transport {
     /// `NETWORK` when it cannot listen, `INVALID_CONFIG` when the peers contradict each other, `IO` when the
     /// system gives no threads.
     pub fn start(options: TransportOptions, inbound: Arc<dyn Inbound>) -> Result<Self> {
-        let peers = peers_of(&options)?;
+        check(&options)?;
         let (listener, local_addr) = acceptor::listen(&options.listen)?;
-        let handshakes = Handshakes::new(peers.len() + 1);
-        let (sockets, notices) = (OpenSockets::default(), Mutex::default());
+        let (members, handshakes) = (options.peers.clone(), Handshakes::new(1));
+        let (peers, sockets, notices) = (Peers::default(), OpenSockets::default(), Mutex::default());
         let departures = Departures::new(options.snapshot_bytes_per_second);
         let arrivals = Arrivals::default();
         let network =
             Arc::new(Network { options, inbound, peers, sockets, handshakes, departures, arrivals, notices });
         // Owns the threads from the first one on: an error below drops it, which joins them.
-        let transport = Self { network, local_addr, threads: Mutex::default() };
-        transport.run("almadia-accept", move |network| acceptor::run(network, listener))?;
-        for peer in &transport.network.peers {
-            let peer = Arc::clone(peer);
-            let name = format!("almadia-send-{}", peer.node);
-            transport.run(&name, move |network| sender::run(network, &peer))?;
-        }
+        let transport = Self { network, local_addr, acceptor: Mutex::default() };
+        let refused = |error: io::Error| crate::process::thread::refused(&error);
+        peers::list(&transport.network, members).map_err(refused)?;
+        let accepting = move |network: &Arc<Network>| acceptor::run(network, listener);
+        let thread = spawn(&transport.network, "almadia-accept", accepting).map_err(refused)?;
+        *lock(&transport.acceptor) = Some(thread);
         Ok(transport)
     }
 
@@ -276,8 +308,18 @@ impl Transport {
         if messages.is_empty() {
             return;
         }
-        if let Some(peer) = self.network.peer(to) {
+        if let Some(peer) = self.network.peers.find(to) {
             peer.link.send(messages);
+        }
+    }
+
+    /// Makes these the other members, with their addresses as `host:port`; may name this member, which is skipped. New ones
+    /// are dialed, and those that are not named are left, also those that came by themselves: they come again if they
+    /// belong here. An address counts if it differs from that of the last call. Does not wait for anything.
+    #[allow(dead_code)] // Until members can be added.
+    pub(crate) fn set_peers(&self, peers: Vec<(NodeId, String)>) {
+        if let Err(error) = peers::list(&self.network, peers) {
+            warn!("a member is not dialed until it dials this one: no thread could be started: {error}");
         }
     }
 
@@ -291,9 +333,7 @@ impl Transport {
     /// Closes every connection and accepts no more; what was received may still be delivered. Returns at once.
     pub fn close(&self) {
         self.network.sockets.close();
-        for peer in &self.network.peers {
-            peer.link.close();
-        }
+        self.network.peers.close();
         self.network.departures.close();
     }
 
@@ -302,24 +342,15 @@ impl Transport {
     pub fn shutdown(&self) {
         self.close();
         // Held until all have ended, so that a second caller does not return earlier.
-        let mut threads = lock(&self.threads);
-        for thread in threads.drain(..) {
+        let mut acceptor = lock(&self.acceptor);
+        if let Some(acceptor) = acceptor.take() {
             // Its panics were reported where they happened.
-            drop(thread.join());
+            drop(acceptor.join());
         }
         // The acceptor is gone, so no further connection can come up.
-        for peer in &self.network.peers {
-            peer.incoming.join();
-        }
+        self.network.peers.join();
         self.network.departures.join();
         self.network.arrivals.join();
-    }
-
-    fn run(&self, name: &str, body: impl FnOnce(&Arc<Network>) + Send + 'static) -> Result<()> {
-        let thread =
-            spawn(&self.network, name, body).map_err(|error| crate::process::thread::refused(&error))?;
-        lock(&self.threads).push(thread);
-        Ok(())
     }
 }
 
@@ -330,11 +361,6 @@ impl Drop for Transport {
 }
 
 impl Network {
-    fn peer(&self, node: NodeId) -> Option<&Arc<Peer>> {
-        let at = self.peers.binary_search_by_key(&node, |peer| peer.node).ok()?;
-        Some(&self.peers[at])
-    }
-
     /// What this member says when it talks to `to`.
     fn hello_to(&self, to: NodeId) -> Hello {
         let options = &self.options;
@@ -350,15 +376,76 @@ impl Network {
             lost_end: self.inbound.lacks_end(),
             level: NEWEST_LEVEL,
             purpose: Purpose::Messages,
+            announced: options.announce.clone(),
         }
     }
 
+    /// The list of peers has changed.
+    fn follow_count(&self) {
+        self.handshakes.resize(self.peers.count() + 1);
+    }
+
+    /// Whether another member can have this number.
+    fn check_number(&self, node: NodeId) -> std::result::Result<(), Refusal> {
+        let own = self.options.node;
+        let text = match node {
+            NodeId(0) => "no member has the number 0: set cluster.node_id to another".to_owned(),
+            _ if node == own => {
+                format!(
+                    "another member also calls itself node {own}: give each member its own cluster.node_id"
+                )
+            }
+            _ => return Ok(()),
+        };
+        Err(Refusal { reason: Reason::UnknownNode, text })
+    }
+
+    fn check_standing(&self, node: NodeId) -> std::result::Result<(), Refusal> {
+        if self.inbound.knows(node) != Standing::Removed {
+            return Ok(());
+        }
+        let text = format!(
+            "node {node} was removed from the cluster; its number is not used again: start a new member with an empty \
+             directory under a new number"
+        );
+        Err(Refusal { reason: Reason::Removed, text })
+    }
+
+    /// Whether the member that said this, which agrees otherwise, may take part.
     fn admit(&self, theirs: &Hello) -> std::result::Result<(), Refusal> {
+        self.check_standing(theirs.from)?;
         if theirs.level < self.inbound.level() {
             return Err(self.too_old(theirs.from));
         }
         let admitted = self.inbound.admit(theirs.from, theirs.instance);
         admitted.map_err(|text| Refusal { reason: Reason::Instance, text })
+    }
+
+    /// What is said to a member that is to be.
+    fn welcome(&self, request: &JoinRequest) -> std::result::Result<Vec<u8>, Refusal> {
+        self.check_number(request.node)?;
+        let (own, name) = (self.options.node, self.inbound.cluster_name());
+        if request.cluster_name != name {
+            let text = format!(
+                "node {own} belongs to cluster '{}' and node {} is to join cluster '{}': set cluster.name to the same \
+                 value on all members, or correct cluster.join",
+                name.escape_debug(),
+                request.node,
+                request.cluster_name.escape_debug()
+            );
+            return Err(Refusal { reason: Reason::Cluster, text });
+        }
+        self.check_standing(request.node)?;
+        let TransportOptions { election_timeout_ms, tick_ms, .. } = self.options;
+        Times { node: own, election_timeout_ms, tick_ms }.check(request.times())?;
+        if request.level < self.inbound.level() {
+            return Err(self.too_old(request.node));
+        }
+        let refusing = |text| Refusal { reason: Reason::UnknownNode, text };
+        let welcome = self.inbound.welcome(request).map_err(refusing)?;
+        let too_long =
+            || refusing("what there is to know of the regions is too long for one message".to_owned());
+        joining::welcome_bytes(&welcome).ok_or_else(too_long)
     }
 
     /// Why `node`, whose build knows less than is in this member's log, cannot take part.
@@ -374,7 +461,7 @@ impl Network {
     /// Whether the operator was told about `topic` concerning the member `node`, or concerning strangers if it is none.
     #[cfg(test)]
     fn has_logged(&self, node: NodeId, topic: Topic) -> bool {
-        match self.peer(node) {
+        match self.peers.find(node) {
             Some(peer) => {
                 let notices = [&peer.incoming.notices, &peer.snapshot_notices];
                 peer.link.has_logged(topic) || notices.into_iter().any(|list| lock(list).has_logged(topic))
@@ -395,29 +482,20 @@ impl Network {
     }
 }
 
-fn peers_of(options: &TransportOptions) -> Result<Vec<Arc<Peer>>> {
-    let mut members: Vec<&(NodeId, String)> = options.peers.iter().collect();
-    members.sort();
-    if let Some(twice) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        let text = format!("cluster.initial_members names node {} twice", twice[0].0);
-        return Err(Error::with_detail(Code::InvalidConfig, text));
-    }
-    let limits = Limits {
-        tick: Duration::from_millis(options.tick_ms),
-        // By then the members that are up have elected a leader, and the others are missing.
-        patience: Duration::from_millis(2 * options.election_timeout_ms),
-        queue_bytes_max: options.queue_bytes_max,
-        frame_bytes_max: options.frame_bytes_max,
+fn check(options: &TransportOptions) -> Result<()> {
+    let mut numbers: Vec<_> = options.peers.iter().map(|(node, _)| *node).collect();
+    numbers.sort();
+    let text = if let Some(twice) = numbers.windows(2).find(|pair| pair[0] == pair[1]) {
+        format!("cluster.initial_members names node {} twice", twice[0])
+    } else if !is_announceable(&options.announce) {
+        format!(
+            "'{}' is no address that others can use: set transport.announce to 'host:port'",
+            options.announce.escape_debug()
+        )
+    } else {
+        return Ok(());
     };
-    let others = members.into_iter().filter(|(node, _)| *node != options.node);
-    Ok(others.map(|(node, address)| Arc::new(Peer::new(*node, address, limits))).collect())
-}
-
-impl Peer {
-    fn new(node: NodeId, address: &str, limits: Limits) -> Self {
-        let (incoming, snapshot_notices) = (Incoming::default(), Mutex::default());
-        Self { node, address: address.to_owned(), link: Link::new(limits), incoming, snapshot_notices }
-    }
+    Err(Error::with_detail(Code::InvalidConfig, text))
 }
 
 /// Starts a thread whose panic is caught and reported.

@@ -43,8 +43,12 @@ pub(super) enum Admission<C> {
 impl<C: Clone> PendingHandshakes<C> {
     /// Room for the handshakes of a cluster of so many members.
     pub(super) fn new(members: usize) -> Self {
-        let count_max = 4 * members + 16;
-        Self { pending: VecDeque::new(), next: Place(0), count_max, waits_until: None }
+        Self { pending: VecDeque::new(), next: Place(0), count_max: places(members), waits_until: None }
+    }
+
+    /// The cluster has so many members now.
+    pub(super) fn resize(&mut self, members: usize) {
+        self.count_max = places(members);
     }
 
     /// Whether `newcomer` gets a place. To be asked for one newcomer at a time, until it is admitted or turned away.
@@ -79,11 +83,22 @@ impl<C: Clone> PendingHandshakes<C> {
         self.pending.retain(|(other, _)| *other != place);
     }
 
+    /// How many there may be.
+    #[cfg(test)]
+    pub(super) fn count_max(&self) -> usize {
+        self.count_max
+    }
+
     /// How many there are.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.pending.len()
     }
+}
+
+/// For members that dial all at once, and for those that come again before it is known that they left.
+fn places(members: usize) -> usize {
+    4 * members + 16
 }
 
 #[cfg(test)]
@@ -126,6 +141,21 @@ mod tests {
         assert_eq!(handshakes.admit(end, &21, 20), Admission::Evict(0), "the next newcomer has its own time");
         handshakes.leave(places[5]);
         assert!(matches!(handshakes.admit(end, &21, 20), Admission::Admitted(_)), "any place will do");
+    }
+
+    #[test]
+    fn a_cluster_that_grows_or_shrinks_has_as_many_places_as_one_of_its_size() {
+        let (mut handshakes, places) = full();
+        handshakes.resize(2);
+        for connection in 20..24 {
+            assert!(matches!(handshakes.admit(Timestamp(0), &connection, 0), Admission::Admitted(_)));
+        }
+        assert_eq!(handshakes.admit(Timestamp(0), &24, 0), Admission::Evict(0));
+
+        handshakes.resize(1);
+        handshakes.leave(places[0]);
+        let until = Timestamp(0) + EVICTION_WAIT;
+        assert_eq!(handshakes.admit(Timestamp(0), &24, 0), Admission::Wait(until), "23 are still too many");
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! |---|---|---|
 //! | 4 | 0 | the hello tells no level; verdicts tell a position and nothing else |
 //! | 5 | 1 and later, in the hello | the hello tells no purpose: every connection carries messages |
-//! | 6 | 1 and later, in the hello | a connection may be for a raft snapshot instead |
+//! | 6 | 1 and later, in the hello | the hello announces no address, and nobody asks to join |
+//! | 7 | 1 and later, in the hello | a connection may be for messages, a raft snapshot, or to join |
 
 use super::wire::CodecError;
 use crate::core::command::{is_conditional, is_level};
@@ -25,19 +26,21 @@ pub(crate) enum Protocol {
     Four = 4,
     /// That of the build before raft snapshots.
     Five = 5,
-    /// The newest.
+    /// That of the build before members could change.
     Six = 6,
+    /// The newest.
+    Seven = 7,
 }
 
 impl Protocol {
     /// What this member speaks with those who know it.
-    pub(crate) const NEWEST: Self = Self::Six;
+    pub(crate) const NEWEST: Self = Self::Seven;
 
     /// The oldest that this build speaks.
     pub(crate) const OLDEST: Self = Self::Four;
 
     /// All that this build speaks, from the oldest to the newest.
-    pub(crate) const ALL: [Self; 3] = [Self::Four, Self::Five, Self::Six];
+    pub(crate) const ALL: [Self; 4] = [Self::Four, Self::Five, Self::Six, Self::Seven];
 
     /// Its number in a handshake.
     #[must_use]

@@ -18,9 +18,10 @@ use socket2::Socket;
 use super::codec::{CodecError, decode_batch, weight_bytes};
 use super::frame::{FrameBuffer, FrameError};
 use super::notices::{Notices, Topic};
+use super::peer::Peer;
 use super::protocol::Protocol;
 use super::sockets::break_off;
-use super::{Network, Peer, lock, spawn, warn_once};
+use super::{Network, lock, spawn, warn_once};
 use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::types::NodeId;
@@ -41,7 +42,7 @@ pub(super) struct Incoming {
     protocol: Mutex<Option<Protocol>>,
     /// The highest boot count of this peer that has had a connection.
     boot_count: Mutex<u64>,
-    reader: Mutex<Option<JoinHandle<()>>>,
+    pub(super) reader: Mutex<Option<JoinHandle<()>>>,
     /// What the operator was told about connections from this peer.
     pub(super) notices: Mutex<Notices>,
 }
@@ -137,8 +138,9 @@ pub(super) fn take_over(
     if let Some(older) = reader.take() {
         drop(older.join());
     }
-    if !peer.incoming.is_newest(generation) {
-        return;
+    peer.wait_for_predecessor();
+    if !peer.incoming.is_newest(generation) || peer.sockets.is_closed() {
+        return break_off(&socket);
     }
     // Nothing of the older connection is delivered any more, and nothing of this one yet.
     network.inbound.introduced(introduction);
@@ -156,7 +158,7 @@ pub(super) fn take_over(
 
 fn receive(network: &Network, peer: &Peer, (socket, protocol): (Arc<Socket>, Protocol), generation: u64) {
     let _ended = Ended { peer, socket: Arc::clone(&socket), generation };
-    if let Some(open) = network.sockets.register(socket) {
+    if let Some(open) = peer.sockets.register(socket) {
         let end = deliver_all(network, peer, (&open, protocol), generation);
         tell(peer, &end);
     }

@@ -13,18 +13,19 @@ use std::sync::Arc;
 use log::{Level, info, log, warn};
 use socket2::Socket;
 
+use super::Network;
 use super::connection::{Looks, Report};
 use super::dial::Dialer;
 use super::frame_writer::FrameWriter;
-use super::handshake::HandshakeError;
+use super::handshake::{HandshakeError, Reason, Refusal};
 use super::notices::Topic;
 use super::outgoing::Task;
+use super::peer::Peer;
 use super::protocol::Protocol;
 use super::queue::Portion;
 use super::sockets::{OpenSocket, check_open};
-use super::{Network, Peer};
 
-/// Runs until the transport closes.
+/// Runs until the peer is closed, as all are when the transport closes.
 pub(super) fn run(network: &Network, peer: &Peer) {
     let mut sender = Sender {
         network,
@@ -35,6 +36,7 @@ pub(super) fn run(network: &Network, peer: &Peer) {
         frames: FrameWriter::new(network.options.frame_bytes_max),
         said_lost_end: false,
         protocol: Protocol::NEWEST,
+        was_told_removed: false,
     };
     loop {
         #[cfg(test)]
@@ -71,18 +73,20 @@ struct Sender<'a> {
     said_lost_end: bool,
     /// What is spoken on this connection.
     protocol: Protocol,
+    /// The peer has said that this member was removed.
+    was_told_removed: bool,
 }
 
 impl Sender<'_> {
     fn report(&self, report: Report) {
-        let Peer { node, address, .. } = self.peer;
+        let node = self.peer.node;
         match report {
             Report::Connected => {
-                info!("connected to node {node} at {address}");
-                self.network.inbound.connected(*node);
+                info!("connected to node {node}");
+                self.network.inbound.connected(node);
             }
-            Report::Disconnected => self.network.inbound.disconnected(*node),
-            Report::Unreachable => self.network.inbound.unreachable(*node),
+            Report::Disconnected => self.network.inbound.disconnected(node),
+            Report::Unreachable => self.network.inbound.unreachable(node),
         }
     }
 
@@ -101,16 +105,21 @@ impl Sender<'_> {
         }
     }
 
-    fn fail(&self, error: &HandshakeError) {
+    fn fail(&mut self, error: &HandshakeError) {
         let topic = match error {
             HandshakeError::Io(_) | HandshakeError::Foreign(_) => Topic::Dial,
             HandshakeError::Refusing(_, refusal) | HandshakeError::Refused(refusal) => {
                 Topic::DialRefusal(refusal.reason)
             }
         };
-        let Peer { node, address, .. } = self.peer;
+        let (node, address) = (self.peer.node, self.peer.address());
+        let address = address.as_deref().unwrap_or("an address that is not known");
         let level = if self.peer.link.failed(topic) { Level::Warn } else { Level::Debug };
         log!(level, "cannot connect to node {node} at {address}; retrying: {error}");
+        let says_removed = matches!(error, HandshakeError::Refused(Refusal { reason: Reason::Removed, .. }));
+        if says_removed && !std::mem::replace(&mut self.was_told_removed, true) {
+            self.network.inbound.removed(node);
+        }
     }
 
     /// Fails when the connection is of no more use.

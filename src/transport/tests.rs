@@ -22,6 +22,9 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 /// somebody waits for such a peer fails.
 pub(super) const ELECTION_TIMEOUT_MS: u64 = 60_000;
 
+/// That of every member.
+pub(super) const CLUSTER_NAME: &str = "tested";
+
 /// An [`Inbound`] that writes down what it is told.
 #[derive(Default)]
 pub(super) struct Recorder {
@@ -43,6 +46,14 @@ pub(super) struct Record {
     pub(super) level: u16,
     pub(super) panicked: Vec<Error>,
     pub(super) refuse: Option<String>,
+    /// Who is known otherwise than as a member.
+    pub(super) standings: HashMap<NodeId, Standing>,
+    pub(super) announced: Vec<(NodeId, String)>,
+    /// Who said that this member was removed.
+    pub(super) removed_by: Vec<NodeId>,
+    /// What newcomers are told; nobody is let in without.
+    pub(super) welcome: Option<Welcome>,
+    pub(super) requests: Vec<JoinRequest>,
     /// While set, a delivery waits.
     pub(super) is_gate_closed: bool,
     pub(super) waiting_at_gate: usize,
@@ -118,6 +129,28 @@ impl Inbound for Recorder {
         lock(&self.state).refuse.clone().map_or(Ok(()), Err)
     }
 
+    fn knows(&self, node: NodeId) -> Standing {
+        lock(&self.state).standings.get(&node).copied().unwrap_or(Standing::Member)
+    }
+
+    fn announced(&self, node: NodeId, address: &str) {
+        self.update(|state| state.announced.push((node, address.to_owned())));
+    }
+
+    fn removed(&self, by: NodeId) {
+        self.update(|state| state.removed_by.push(by));
+    }
+
+    fn cluster_name(&self) -> &str {
+        CLUSTER_NAME
+    }
+
+    fn welcome(&self, request: &JoinRequest) -> std::result::Result<Welcome, String> {
+        self.update(|state| state.requests.push(request.clone()));
+        let welcome = lock(&self.state).welcome.clone();
+        welcome.ok_or_else(|| format!("node {} is not in the list of members", request.node))
+    }
+
     fn begin_snapshot(&self, message: SnapshotMessage, source: [u64; 3], bytes_estimate: u64) -> Begun {
         self.shelf.begin(message, source, bytes_estimate)
     }
@@ -136,6 +169,7 @@ pub(super) fn options(node: u64, peers: &[(u64, String)]) -> TransportOptions {
         boot: 1,
         listen: "127.0.0.1:0".to_owned(),
         peers: peers.iter().map(|(node, address)| (NodeId(*node), address.clone())).collect(),
+        announce: String::new(),
         election_timeout_ms: ELECTION_TIMEOUT_MS,
         tick_ms: 50,
         frame_bytes_max: FRAME_BYTES_MAX,

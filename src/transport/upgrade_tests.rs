@@ -61,14 +61,17 @@ pub(super) fn build_before(
                 drop(stream.write_all(&part(newest, 2, &refusal)));
                 continue;
             }
-            let mut theirs = vec![0; if version == 4 { 72 } else { 80 }];
+            let mut theirs = vec![0; [72, 80, 88][version as usize - 4]];
             stream.read_exact(&mut theirs).expect("a hello of this version");
             let (to, instance) =
                 (u64::from_le_bytes(theirs[8..16].try_into().expect("eight")), own.instance.get());
             let words =
                 [own.cluster.get(), node, to, instance, own.election_timeout_ms, own.tick_ms, 1, own.boot, 0];
             let level = (version > 4).then_some(1);
-            let hello: Vec<_> = words.into_iter().chain(level).flat_map(u64::to_le_bytes).collect();
+            // It repeats what the connection is for.
+            let purpose = (version > 5).then(|| u64::from(theirs[80]));
+            let hello: Vec<_> =
+                words.into_iter().chain(level).chain(purpose).flat_map(u64::to_le_bytes).collect();
             stream.write_all(&part(version, 1, &hello)).expect("the dialer waits");
             open.push(stream);
         }
@@ -90,7 +93,7 @@ fn a_member_of_the_build_before_is_dialed_in_its_version_as_long_as_the_level_al
     let (address, _acceptor) = build_before(4, 71, heard);
     let one = start(options(70, &[(71, address)]));
     one.inbound.wait("connected", |state| state.connected.contains(&NodeId(71)));
-    assert_eq!([(); 3].map(|()| versions.recv().expect("dialed")), [6, 5, 4]);
+    assert_eq!([(); 4].map(|()| versions.recv().expect("dialed")), [7, 6, 5, 4]);
 
     let (heard, versions) = mpsc::channel();
     let (address, _acceptor) = build_before(4, 73, heard);
@@ -100,8 +103,8 @@ fn a_member_of_the_build_before_is_dialed_in_its_version_as_long_as_the_level_al
     wait_until("it is told why", || {
         two.transport.network.has_logged(NodeId(73), Topic::DialRefusal(Reason::Version))
     });
-    let dials: Vec<_> = (0..3).map(|_| versions.recv().expect("dialed again and again")).collect();
-    assert_eq!(dials, [6, 5, 6], "what it cannot read is not sent to it");
+    let dials: Vec<_> = (0..4).map(|_| versions.recv().expect("dialed again and again")).collect();
+    assert_eq!(dials, [7, 6, 5, 7], "what it cannot read is not sent to it");
 }
 
 #[test]
@@ -114,7 +117,21 @@ fn a_member_of_the_build_before_raft_snapshots_is_dialed_in_its_version_whatever
 
     one.inbound.wait("connected", |state| state.connected.contains(&NodeId(81)));
 
-    assert_eq!([(); 2].map(|()| versions.recv().expect("dialed")), [6, 5]);
+    assert_eq!([(); 3].map(|()| versions.recv().expect("dialed")), [7, 6, 5]);
+}
+
+#[test]
+fn a_member_of_the_build_before_members_could_change_is_dialed_in_its_version_whatever_the_level() {
+    let (heard, versions) = mpsc::channel();
+    let (address, _acceptor) = build_before(6, 83, heard);
+    let raised = Recorder::default();
+    raised.update(|state| state.level = 1);
+    let one =
+        start_with(TransportOptions { announce: "a:1".to_owned(), ..options(82, &[(83, address)]) }, raised);
+
+    one.inbound.wait("connected", |state| state.connected.contains(&NodeId(83)));
+
+    assert_eq!([(); 2].map(|()| versions.recv().expect("dialed")), [7, 6]);
 }
 
 #[test]
@@ -144,12 +161,12 @@ fn a_connection_of_the_version_before_is_given_up_when_the_peer_turns_out_to_kno
     let (address, _acceptor) = build_before(4, 77, heard);
     let one = start(options(76, &[(77, address)]));
     one.inbound.wait("connected", |state| state.connected.contains(&NodeId(77)));
-    assert_eq!([(); 3].map(|()| versions.recv().expect("dialed")), [6, 5, 4]);
+    assert_eq!([(); 4].map(|()| versions.recv().expect("dialed")), [7, 6, 5, 4]);
 
     let (_socket, agreed) = shake_hands_in(Protocol::Five, &one, 77);
 
     assert!(agreed.is_ok());
-    assert_eq!(versions.recv_timeout(TIMEOUT), Ok(6), "it tries the newest again");
+    assert_eq!(versions.recv_timeout(TIMEOUT), Ok(7), "it tries the newest again");
 }
 
 /// A write with a condition.

@@ -155,6 +155,13 @@ impl<'a> Cursor<'a> {
         Ok(self.buffer.slice(at..self.at))
     }
 
+    /// The next byte string whose length is a fixed number (u32).
+    pub(super) fn prefixed(&mut self) -> Result<Bytes, CodecError> {
+        let len = self.u32()? as usize;
+        let at = self.advance(len)?;
+        Ok(self.buffer.slice(at..self.at))
+    }
+
     /// Fails unless everything was read.
     pub(super) fn finish(&self) -> Result<(), CodecError> {
         if self.remaining() == 0 { Ok(()) } else { Err(CodecError::TrailingBytes) }

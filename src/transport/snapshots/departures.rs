@@ -15,6 +15,7 @@ use super::pace::Pace;
 use super::schedule::{Schedule, Way};
 use super::{Sending, sending};
 use crate::time;
+use crate::types::NodeId;
 
 /// See the head of this file.
 pub(in crate::transport) struct Departures {
@@ -75,6 +76,14 @@ impl Departures {
         drop(waiting);
     }
 
+    /// Ends what waits for the member `node`, which is no peer any more. As with [`close`](Self::close), what runs ends by
+    /// itself.
+    pub(in crate::transport) fn forget(&self, node: NodeId) {
+        let waiting = lock(&self.state).schedule.forget(node);
+        // Not under the lock: this tells their ends.
+        drop(waiting);
+    }
+
     /// Waits for the threads; to be called once closed.
     pub(in crate::transport) fn join(&self) {
         let threads = std::mem::take(&mut lock(&self.state).threads);
@@ -92,7 +101,7 @@ pub(in crate::transport) fn send(network: &Arc<Network>, mut sending: Sending) {
     let way = (message.to, message.head.region.id);
     let end = End(Some(std::mem::replace(&mut sending.ended, Box::new(|_| {}))));
     let departure = Departure { sending, end };
-    if network.peer(way.0).is_none() {
+    if network.peers.find(way.0).is_none() {
         return;
     }
     let never_run = lock(&network.departures.state).schedule.push(way, departure);

@@ -85,7 +85,7 @@ fn whatever_is_said_wrongly_ends_its_connection_only() {
     }
 
     assert!(member.inbound.shelf.look(|state| state.finished.is_empty()));
-    let peer = member.transport.network.peer(NodeId(162)).expect("a peer");
+    let peer = member.transport.network.peers.find(NodeId(162)).expect("a peer");
     assert!(lock(&peer.snapshot_notices).has_logged(Topic::BadFrame));
     check_that_a_good_one_arrives(&member, 161, 163);
 }

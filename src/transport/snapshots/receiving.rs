@@ -12,10 +12,12 @@ use std::sync::Arc;
 use log::{info, warn};
 use socket2::Socket;
 
+use super::super::deadlined::Deadlined;
 use super::super::frame::FrameBuffer;
-use super::super::handshake::{DEADLINE, Deadlined, Hello};
+use super::super::handshake::{DEADLINE, Hello};
 use super::super::notices::Topic;
-use super::super::{Network, Peer, spawn, warn_once};
+use super::super::peer::Peer;
+use super::super::{Network, spawn, warn_once};
 use super::SnapshotSink;
 use super::arrivals::{Arrivals, Place};
 use super::frames::{Answer, BEGIN_BYTES_MAX, Begin, Broken, CHUNK_BYTES_MAX, DIALER_KINDS, Resume, Said};
@@ -58,7 +60,7 @@ pub(in crate::transport) fn take_over(
     });
     let begin = match begin {
         Ok(begin) => begin,
-        Err(broken) => return tell(network, peer, &End::Broken(broken)),
+        Err(broken) => return tell(peer, &End::Broken(broken)),
     };
     let place = match Arrivals::enter(network, (peer.node, begin.message.head.region.id), socket) {
         Ok(place) => place,
@@ -94,7 +96,7 @@ fn refuse_for_now(peer: &Peer, socket: &Socket, text: String) {
 }
 
 fn receive(network: &Network, peer: &Peer, place: Place, mut frames: FrameBuffer, begin: Box<Begin>) {
-    let Some(open) = network.sockets.register(Arc::clone(&place.socket)) else { return };
+    let Some(open) = peer.sockets.register(Arc::clone(&place.socket)) else { return };
     let head = &begin.message.head;
     let what = format!(
         "the raft snapshot of region {} at {} from node {}",
@@ -104,7 +106,7 @@ fn receive(network: &Network, peer: &Peer, place: Place, mut frames: FrameBuffer
         Ok(rows) => info!("{what} is staged, {rows} rows"),
         Err(end) => {
             info!("receiving {what} has ended");
-            tell(network, peer, &end);
+            tell(peer, &end);
         }
     }
 }
@@ -207,7 +209,7 @@ fn name_silence(error: io::Error) -> io::Error {
     error
 }
 
-fn tell(network: &Network, peer: &Peer, end: &End) {
+fn tell(peer: &Peer, end: &End) {
     let node = peer.node;
     match end {
         End::Broken(broken) if broken.is_malformed() => {
@@ -218,7 +220,7 @@ fn tell(network: &Network, peer: &Peer, end: &End) {
             warn_once(&peer.snapshot_notices, Topic::BadFrame, text);
         }
         End::Sink(_) => warn!("a raft snapshot from node {node} is lost: {end}"),
-        _ if network.sockets.is_closed() => {}
+        _ if peer.sockets.is_closed() => {}
         _ => info!("a raft snapshot from node {node} has not arrived yet: {end}"),
     }
 }

@@ -58,6 +58,13 @@ impl<T> Schedule<T> {
         self.running.swap_remove(at.expect("it was started"));
     }
 
+    /// Returns what waited for `node`, which is not run.
+    pub(super) fn forget(&mut self, node: NodeId) -> Vec<T> {
+        let (gone, waiting) = self.waiting.drain(..).partition::<Vec<_>, _>(|((to, _), _)| *to == node);
+        self.waiting = waiting.into();
+        gone.into_iter().map(|(_, sending)| sending).collect()
+    }
+
     /// Starts nothing any more. Returns what waited.
     pub(super) fn close(&mut self) -> Vec<T> {
         self.is_closed = true;
@@ -101,6 +108,21 @@ mod tests {
 
         schedule.ended(way(1, 1));
         assert_eq!(schedule.start(), Some((way(1, 1), 'c')));
+    }
+
+    #[test]
+    fn what_waits_for_a_member_that_is_gone_is_given_back() {
+        let mut schedule = Schedule::new();
+        for (node, region) in [(1, 1), (1, 2), (2, 1), (1, 3)] {
+            schedule.push(way(node, region), (node, region));
+        }
+        schedule.start();
+
+        assert_eq!(schedule.forget(NodeId(1)), [(1, 2), (1, 3)]);
+
+        schedule.ended(way(1, 1));
+        assert_eq!(schedule.start(), Some((way(2, 1), (2, 1))));
+        assert_eq!(schedule.start(), None);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! One raft snapshot on its way to one member.
 //!
 //! Owns the connections of a sending, one after the other, and what is written on them. What always holds: it ends soon
-//! after it was cancelled, or the transport closed, whatever the other side does; rows are asked for only when there is
+//! after it was cancelled, or the peer closed, whatever the other side does; rows are asked for only when there is
 //! room for them; and the receiver is believed only in what it can know. Whether to dial again is left to
 //! [`Attempts`](super::attempts::Attempts).
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,8 +16,9 @@ use super::super::dial::{Dialer, is_about_versions};
 use super::super::frame::FrameBuffer;
 use super::super::handshake::{HandshakeError, Reason};
 use super::super::notices::Topic;
+use super::super::peer::Peer;
 use super::super::sockets::has_bytes;
-use super::super::{Network, Peer, lock, warn_once};
+use super::super::{Network, lock, warn_once};
 use super::Sending;
 use super::attempts::{Attempts, Trouble};
 use super::frames::{
@@ -74,7 +74,8 @@ impl Stop {
 
 /// Sends it, over as many connections as it takes. True when the receiver has all of it.
 pub(super) fn run(network: &Network, sending: &mut Sending) -> bool {
-    let peer = Arc::clone(network.peer(sending.message.to).expect("it was looked up when this was queued"));
+    // It was a peer when this was queued.
+    let Some(peer) = network.peers.find(sending.message.to) else { return false };
     let head = &sending.message.head;
     let what = format!(
         "the raft snapshot of region {} at {} for node {}",
@@ -92,12 +93,12 @@ pub(super) fn run(network: &Network, sending: &mut Sending) -> bool {
             Err(stop) => stop,
         };
         let pause = stop.trouble().and_then(|trouble| attempts.failed(time::now(), trouble));
-        let Some(pause) = pause.filter(|_| !is_over(network, sending)) else {
+        let Some(pause) = pause.filter(|_| !is_over(&peer, sending)) else {
             tell(&peer, &stop, &what);
             return false;
         };
         info!("{what} is delayed; trying again: {stop}");
-        rest(network, sending, pause);
+        rest(&peer, sending, pause);
     }
 }
 
@@ -110,7 +111,7 @@ fn attempt(
 ) -> Result<(), Stop> {
     #[cfg(test)]
     crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
-    if is_over(network, sending) {
+    if is_over(peer, sending) {
         return Err(Stop::Cancelled);
     }
     let socket = dialer.dial_for_snapshot().map_err(Stop::Unreachable)?;
@@ -119,23 +120,24 @@ fn attempt(
     socket.set_write_timeout(Some(LOOK))?;
     let frames = FrameBuffer::of_kinds(ACCEPTOR_KINDS, ANSWER_BYTES_MAX);
     let window = Window::default();
-    Connection { network, socket: &socket, frames, window, moved_at: time::now(), sending }.deliver(attempts)
+    Connection { network, peer, socket: &socket, frames, window, moved_at: time::now(), sending }
+        .deliver(attempts)
 }
 
 /// Whether nobody wants it any more.
-fn is_over(network: &Network, sending: &Sending) -> bool {
-    sending.cancelled.load(Ordering::Acquire) || network.sockets.is_closed()
+fn is_over(peer: &Peer, sending: &Sending) -> bool {
+    sending.cancelled.load(Ordering::Acquire) || peer.sockets.is_closed()
 }
 
 /// Waits until the next dial is due or nobody wants it any more.
-fn rest(network: &Network, sending: &Sending, pause: Duration) {
+fn rest(peer: &Peer, sending: &Sending, pause: Duration) {
     let until = time::now() + pause;
-    while !is_over(network, sending) {
+    while !is_over(peer, sending) {
         let left = until.since(time::now());
         if left.is_zero() {
             return;
         }
-        network.sockets.pause(left.min(LOOK));
+        peer.sockets.pause(left.min(LOOK));
     }
 }
 
@@ -157,6 +159,7 @@ fn tell(peer: &Peer, stop: &Stop, what: &str) {
 /// A connection for one raft snapshot, of which this is the dialer.
 struct Connection<'a> {
     network: &'a Network,
+    peer: &'a Peer,
     socket: &'a Socket,
     frames: FrameBuffer,
     window: Window,
@@ -214,7 +217,7 @@ impl Connection<'_> {
         self.write(&chunk_header(chunk))?;
         for slice in chunk.chunks(self.network.departures.slice_bytes()) {
             let wait = self.network.departures.take(slice.len());
-            rest(self.network, self.sending, wait);
+            rest(self.peer, self.sending, wait);
             self.check_wanted()?;
             self.write(slice)?;
         }
@@ -319,7 +322,7 @@ impl Connection<'_> {
     }
 
     fn check_wanted(&self) -> Result<(), Stop> {
-        if is_over(self.network, self.sending) { Err(Stop::Cancelled) } else { Ok(()) }
+        if is_over(self.peer, self.sending) { Err(Stop::Cancelled) } else { Ok(()) }
     }
 }
 

@@ -15,7 +15,7 @@ use super::shelf::*;
 use super::window::WINDOW_BYTES;
 use crate::error::Error;
 use crate::transport::frame::FrameBuffer;
-use crate::transport::handshake::{self, Hello, Purpose, Reason};
+use crate::transport::handshake::{self, Caller, Hello, Purpose, Reason};
 use crate::transport::hostile_tests::{hello_to, wait_closed};
 use crate::transport::notices::Topic;
 use crate::transport::protocol::Protocol;
@@ -49,8 +49,8 @@ fn proxy(to: String, mut cut: impl FnMut() -> u64 + Send + 'static) -> (String, 
         for near in listener.incoming() {
             let mut near = near.expect("loopback");
             let Ok(mut far) = TcpStream::connect(&to) else { continue };
-            // A hello of the newest version.
-            let mut hello = [0; 24 + 88];
+            // A hello of the newest version that announces nothing.
+            let mut hello = [0; 24 + 92];
             if near.read_exact(&mut hello).is_err() || far.write_all(&hello).is_err() {
                 continue;
             }
@@ -110,9 +110,12 @@ pub(super) fn accept_for_snapshot(
                 lost_end: false,
                 level: 1,
                 purpose: Purpose::Messages,
+                announced: String::new(),
             })
         };
-        let (theirs, _) = handshake::accept(&socket, hello, |_| Ok(())).expect("agreed");
+        let Ok(Caller::Member(theirs, _)) = handshake::accept(&socket, hello, |_| Ok(())) else {
+            panic!("a member agrees")
+        };
         if theirs.purpose == Purpose::Snapshot {
             return socket;
         }
@@ -372,7 +375,7 @@ fn a_member_of_an_earlier_build_gets_none_and_the_log_says_what_to_do() {
         let fate = send(&one, 123, node, Rows::new(&random_rows(10)));
 
         assert!(!fate.wait());
-        let peer = one.transport.network.peer(NodeId(node)).expect("a peer");
+        let peer = one.transport.network.peers.find(NodeId(node)).expect("a peer");
         assert!(lock(&peer.snapshot_notices).has_logged(Topic::DialRefusal(Reason::Version)));
         one.inbound.wait("messages still cross", |state| state.connected.contains(&NodeId(node)));
     }
@@ -639,4 +642,36 @@ fn shutdown_ends_receiving_at_once() {
     wait_closed(&silent);
     assert_eq!(two.inbound.shelf.look(|state| state.open), 0, "the sink is dropped by then");
     assert_eq!(Arc::strong_count(&two.transport.network), 1, "no thread is left");
+}
+
+#[test]
+fn sendings_to_a_member_that_is_left_end_whether_they_run_or_wait() {
+    let one = start(options(154, &[(155, reserved_address())]));
+    let fates: Vec<_> = (1..=4)
+        .map(|region| {
+            let (sending, fate) = sending(message(154, 155, region), Rows::new(&random_rows(1)));
+            one.transport.send_snapshot(sending);
+            fate
+        })
+        .collect();
+
+    one.transport.set_peers(Vec::new());
+
+    assert!(fates.iter().all(|fate| !fate.wait()));
+}
+
+#[test]
+fn receiving_ends_when_the_sender_is_left() {
+    let two = start(options(157, &[(156, reserved_address())]));
+    let socket = dial_for_snapshot(&two, 156);
+    let begin = super::frames::Begin { boot: 1, number: 5, bytes_estimate: 1, message: message(156, 157, 1) };
+    let mut out = Vec::new();
+    Said::Begin(Box::new(begin)).put(&mut out);
+    (&socket).write_all(&out).expect("just connected");
+    assert_eq!(hear_answer(&socket), Some(Answer::Resume(Resume::default())));
+
+    two.transport.set_peers(Vec::new());
+
+    wait_closed(&socket);
+    two.inbound.shelf.wait("its sink is dropped", |state| state.open == 0);
 }
