@@ -16,7 +16,7 @@ use crate::time::longest_lease;
 use crate::types::NodeId;
 
 pub(crate) use members::Member;
-use values::{BlockBytes, ClusterName, Listen, Members, OptionValue, Read, SplitKeys};
+use values::{BlockBytes, ClusterName, Join, Listen, Members, OptionValue, Read, SplitKeys};
 
 /// What values an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +105,18 @@ options! {
     initial_members: Read<Members>, "cluster.initial_members", Text, "",
         "All members as '1=host:port,2=host:port,...', equal on all; an IPv6 address as '[::1]:port'. Empty: a cluster of \
          this member alone.";
+    join: Read<Join>, "cluster.join", Text, "",
+        "Addresses of members of an existing cluster as 'host:port,host:port,...', for a member that was added to it and          starts with an empty directory; any of them is asked. Takes the place of cluster.initial_members, also at later          starts.";
+    join_timeout_ms: u64, "cluster.join_timeout_ms", Number(0, 86_400_000), "60000",
+        "Milliseconds for which the first start of a member with cluster.join asks to be let in.";
     split_keys: Read<SplitKeys>, "bootstrap.split_keys", Text, "",
         "Keys at which the key space is split into regions when a cluster is created: N keys make N + 1 regions, \
          1024 at most. Separated by commas, in any order; any byte as %XX, so %2C is a comma and %25 a percent sign; \
          spaces count. Equal on all members and never changed. Empty: one region owns all keys.";
     listen: Read<Listen>, "transport.listen", Text, "",
-        "Address this member accepts its peers on, as 'host:port'. Empty: its own address in \
+        "Address this member accepts its peers on, as 'host:port'. Empty: the one at which they reach it.";
+    announce: Read<Listen>, "transport.announce", Text, "",
+        "Address at which its peers reach this member, as 'host:port'. Empty: its own address in \
          cluster.initial_members.";
     insecure: bool, "transport.insecure", Switch, "false",
         "Allows plaintext traffic on addresses other than loopback. Only for networks where every host is trusted.";
@@ -183,14 +189,16 @@ impl Config {
         self.on_event = OnStoreEvent::default();
     }
 
-    /// The initial members of a cluster, in order of their numbers.
+    /// The initial members of a cluster, in order of their numbers; this one alone where it joins a cluster.
     ///
     /// # Errors
-    /// `INVALID_CONFIG` when `cluster.initial_members` does not name this member.
+    /// `INVALID_CONFIG` when `cluster.initial_members` does not name this member, or stands beside `cluster.join`.
     pub(crate) fn members(&self) -> Result<Vec<Member>> {
         let (own, members) = (NodeId(self.node_id), &self.initial_members.meaning().0);
+        let announced = self.announce.meaning().0.clone();
+        self.check_join(announced.as_deref())?;
         if members.is_empty() {
-            return Ok(vec![Member { node: own, address: String::new() }]);
+            return Ok(vec![Member { node: own, address: announced.unwrap_or_default() }]);
         }
         if !members.iter().any(|member| member.node == own) {
             return Err(contradiction(&format!(
@@ -199,7 +207,36 @@ impl Config {
                 self.initial_members.show()
             )));
         }
-        Ok(members.clone())
+        let mut members = members.clone();
+        if let Some(address) = announced {
+            members.iter_mut().filter(|member| member.node == own).for_each(|member| {
+                member.address.clone_from(&address);
+            });
+        }
+        Ok(members)
+    }
+
+    fn check_join(&self, announced: Option<&str>) -> Result<()> {
+        if self.join_addresses().is_empty() {
+            return Ok(());
+        }
+        if !self.initial_members.meaning().0.is_empty() {
+            return Err(contradiction(
+                "cluster.join is for a member that is added to a cluster, cluster.initial_members for those that found it: \
+                 set one of them",
+            ));
+        }
+        if announced.is_none() {
+            return Err(contradiction(
+                "a member with cluster.join needs transport.announce, the address at which the others reach it",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whom a member asks that joins a cluster; nobody for one that does not.
+    pub(crate) fn join_addresses(&self) -> &[String] {
+        &self.join.meaning().0
     }
 
     /// The keys at which a cluster's key space is split initially, in order.

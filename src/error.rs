@@ -100,6 +100,8 @@ codes! {
     ShuttingDown = 503, "SHUTTING_DOWN", "the store accepts no more calls, but its threads have not ended in time; shut it down again to wait for them";
     /// The call was made in a child process of the one that opened the store, or of one that had a store open.
     Forked = 504, "FORKED", "a parent process had a store open when it forked; close it before, fork first, or exec";
+    /// This member was removed from its cluster.
+    Removed = 505, "REMOVED", "this member was removed from its cluster; its number is not used again: start another member under a new number";
     /// A read's deadline passed before it could be confirmed.
     ReadTimeout = 507, "READ_TIMEOUT", "the deadline passed before the read was confirmed; retry";
     /// The operating system reported an error; errno and path are in the message.

@@ -19,6 +19,7 @@ mod counting;
 mod joint_read;
 mod leases;
 mod lost_end;
+pub(crate) mod members;
 mod open_files;
 mod pending_installs;
 mod routing;
@@ -53,6 +54,7 @@ use crate::error::{Code, Error, Result};
 use crate::metrics::{CallType, Gauges, Metrics};
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
+use crate::pollers::members::Members;
 use crate::pollers::read_pool::ReadPool;
 use crate::pollers::snapshots::{RaftSnapshotStage, RaftSnapshotStatus, Snapshots};
 use crate::process::panics;
@@ -101,6 +103,7 @@ struct Inner {
     engine: Mutex<Option<Engine>>,
     /// Set in a cluster of several, until the store is shut down.
     snapshots: Arc<OnceLock<Weak<Snapshots>>>,
+    members: Arc<Members>,
     ending: Ending,
 }
 

@@ -24,6 +24,8 @@ pub const ALMADIA_STORE_EVENT_POISONED: almadia_store_event_kind = 2;
 pub const ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_SENT: almadia_store_event_kind = 3;
 /// The data of a raft snapshot from node_id, up to `index` of the log of region_id, have become those of this member.
 pub const ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_INSTALLED: almadia_store_event_kind = 4;
+/// This member, node_id, was removed from its cluster, and its store returns ALMADIA_REMOVED from now on.
+pub const ALMADIA_STORE_EVENT_REMOVED: almadia_store_event_kind = 5;
 
 /// One event of a store. It belongs to the library and is valid until the callback returns.
 #[repr(C)]
@@ -97,6 +99,9 @@ impl Listener {
                 told.kind = ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_INSTALLED;
                 (told.region_id, told.index) = (region.get(), index.get());
                 told.node_id = from.map_or(0, |from| from.get());
+            }
+            StoreEvent::Removed { node } => {
+                (told.kind, told.node_id) = (ALMADIA_STORE_EVENT_REMOVED, node.get());
             }
             StoreEvent::Poisoned(why) => {
                 told.kind = ALMADIA_STORE_EVENT_POISONED;

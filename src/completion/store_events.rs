@@ -46,6 +46,11 @@ pub enum StoreEvent {
         /// Up to here the region's log is in it.
         index: LogIndex,
     },
+    /// This member was removed from its cluster and answers `REMOVED` from now on.
+    Removed {
+        /// This member.
+        node: NodeId,
+    },
     /// The store stopped working and answers `POISONED` from now on; this is why.
     Poisoned(Error),
 }
@@ -83,6 +88,7 @@ struct Pending {
     /// By region and member, with whether it was delivered.
     sent: BTreeMap<(RegionId, NodeId), (LogIndex, bool)>,
     installed: BTreeMap<RegionId, (Option<NodeId>, LogIndex)>,
+    removed: Option<NodeId>,
     poisoned: Option<Error>,
     /// Whether a delivery is queued.
     queued: bool,
@@ -99,6 +105,9 @@ impl Pending {
         if let Some((region, (from, index))) = self.installed.pop_first() {
             return Some(StoreEvent::RaftSnapshotInstalled { region, from, index });
         }
+        if let Some(node) = self.removed.take() {
+            return Some(StoreEvent::Removed { node });
+        }
         self.poisoned.take().map(StoreEvent::Poisoned)
     }
 
@@ -106,6 +115,7 @@ impl Pending {
         self.leaders.is_empty()
             && self.sent.is_empty()
             && self.installed.is_empty()
+            && self.removed.is_none()
             && self.poisoned.is_none()
     }
 }
@@ -146,6 +156,11 @@ impl StoreEvents {
         self.add(|pending| {
             pending.installed.insert(region, (from, index));
         });
+    }
+
+    /// This member was removed.
+    pub(crate) fn removed(self: &Arc<Self>, node: NodeId) {
+        self.add(|pending| pending.removed = Some(node));
     }
 
     /// The store stopped.

@@ -135,6 +135,25 @@ impl Meaning for SplitKeys {
     }
 }
 
+/// Where a member asks that joins a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Join(pub(crate) Vec<String>);
+
+impl Meaning for Join {
+    fn of(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let form = "expected addresses of members, separated by commas, such as 'host:port,host:port'";
+        let address = |part: &str| match Address::parse(part.trim()) {
+            Ok(address) if address.port() == 0 => Err(format!("nobody can dial port 0; {form}")),
+            Ok(_) => Ok(part.trim().to_owned()),
+            Err(reason) => Err(format!("{reason}; {form}")),
+        };
+        text.split(',').map(address).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// Where a member accepts its peers, if that is not its own address.
 #[derive(Clone, Debug)]
 pub(crate) struct Listen(pub(crate) Option<String>);

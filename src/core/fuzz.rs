@@ -17,11 +17,12 @@ use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::change::Change;
 use crate::core::command::{
     Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_level,
-    seal_truncate,
+    seal_members, seal_truncate,
 };
 use crate::core::digest::RangeDigest;
 use crate::core::forwarding::{Origin, RequestId};
 use crate::core::judge::NoData;
+use crate::core::member_list::MemberList;
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Error};
@@ -113,7 +114,7 @@ fn built(input: &mut Input<'_>) -> Bytes {
             assert_eq!(Some(LogIndex(index)), truncation);
             return flipped(&sealed, input);
         }
-        Meaning::Level(_) => unreachable!("none was sealed"),
+        Meaning::Level(_) | Meaning::Members(_) => unreachable!("none was sealed"),
         Meaning::Write((_, operations)) => operations,
         Meaning::Group(writes) => writes.into_iter().flat_map(|(_, operations)| operations).collect(),
     };
@@ -155,6 +156,7 @@ fn means_the_same(command: &Command) {
     let again = match command {
         Command::Truncate(index) => seal_truncate(*index, 0),
         Command::Level(level) => seal_level(*level, 0),
+        Command::Members(list) => seal_members(list),
         Command::Write(write) => rebuilt(write),
         Command::Group(writes) => seal_group(writes.iter().map(rebuilt).collect::<Vec<_>>().iter()),
     };
@@ -203,6 +205,7 @@ fn meaning_of(command: &Command) -> Meaning {
     match command {
         Command::Truncate(index) => Meaning::Truncate(index.get()),
         Command::Level(level) => Meaning::Level(*level),
+        Command::Members(list) => Meaning::Members(list.encode()),
         Command::Write(write) => Meaning::Write(of_write(write)),
         Command::Group(writes) => Meaning::Group(writes.iter().map(of_write).collect()),
     }
@@ -213,6 +216,7 @@ fn meaning_of(command: &Command) -> Meaning {
 enum Meaning {
     Truncate(u64),
     Level(u16),
+    Members(Vec<u8>),
     Write((u64, Vec<Owned>)),
     Group(Vec<(u64, Vec<Owned>)>),
 }
@@ -222,6 +226,7 @@ fn meaning(data: &[u8]) -> Option<Meaning> {
     let (header, mut body) = data.split_first_chunk::<HEADER_BYTES>()?;
     match header[..2] {
         [1, 1 | 4] => meant_write(data).map(Meaning::Write),
+        [1, 6] => MemberList::decode(body).map(|list| Meaning::Members(list.encode())),
         [1, 5] => body.try_into().ok().map(|level| Meaning::Level(u16::from_le_bytes(level))),
         [1, 2] => body.try_into().ok().map(|index| Meaning::Truncate(u64::from_le_bytes(index))),
         [1, 3] => {
@@ -373,6 +378,7 @@ impl Wanted {
                 (_, Some(Meaning::Level(_))) => {
                     return Self { stopped_by: Some(Code::IncompatibleFormat), ..effects };
                 }
+                (_, Some(Meaning::Members(_))) => effects.verdicts.push(Verdict::Any(number_of(index, 0))),
                 (_, Some(Meaning::Write(write))) => effects.write(index, vec![write]),
                 (_, Some(Meaning::Group(writes))) => effects.write(index, writes),
                 (_, None) => {
@@ -415,6 +421,7 @@ fn verdicts(kind: EntryType, data: &Bytes) -> u64 {
         (EntryType::EntryConfChange | EntryType::EntryConfChangeV2, _) | (_, Some(Meaning::Write(_))) => 1,
         _ if data.is_empty() => 1,
         (_, Some(Meaning::Group(writes))) => writes.len() as u64,
+        (_, Some(Meaning::Members(_))) => 1,
         (_, Some(Meaning::Truncate(_) | Meaning::Level(_)) | None) => 0,
     }
 }

@@ -49,7 +49,7 @@ pub(crate) enum Step {
 
 /// For what a region waits before it follows the list further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
+pub(crate) enum Waits {
     /// For this member to catch up.
     CatchingUp(NodeId),
     /// For a majority of the voters of the next configuration to be there; this member is not.
@@ -61,7 +61,7 @@ pub enum Waits {
 impl Waits {
     /// What it is, for operators.
     #[must_use]
-    pub fn describe(self, region: RegionId) -> String {
+    pub(crate) fn describe(self, region: RegionId) -> String {
         match self {
             Self::CatchingUp(node) => {
                 format!("region {region}: node {node} is not connected or has not caught up yet")
@@ -122,7 +122,7 @@ fn change_voters(situation: &Situation<'_>, voters: &BTreeSet<NodeId>, wanted: &
     }
     let mut after = voters.clone();
     after.extend(&come);
-    go.iter().for_each(|node| drop(after.remove(node)));
+    after.retain(|node| !go.contains(node));
     let is_joint = come.len() + go.len() > 1;
     let halves = [Some(&after), is_joint.then_some(voters)];
     if let Some(dead) = halves.into_iter().flatten().find_map(|half| without_majority(situation, half)) {

@@ -222,6 +222,7 @@ impl Peer {
             replayed: self.apply.is_replayed(),
             lacks_end: self.lost_end.is_some(),
             installing: self.is_installing(),
+            has_data: !self.lacks_data(),
             log_holder: self.log_holder(),
             helped: self.leadership.sending.count(),
             level: self.region.level,

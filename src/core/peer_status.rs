@@ -35,6 +35,8 @@ pub(crate) struct PeerStatus {
     pub log_holder: Option<NodeId>,
     /// How many members this leader helps with a raft snapshot.
     pub helped: u64,
+    /// The member was given the region's data.
+    pub has_data: bool,
     /// The feature level: what may be in the log behind what is applied.
     pub level: u16,
 }

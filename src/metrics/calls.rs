@@ -20,14 +20,17 @@ pub(crate) enum CallType {
     LocalRead,
     /// A handover of leadership.
     Transfer,
+    /// Changes of the members.
+    Members,
 }
 
 /// Every type, in the order of their numbers, with its label.
-const TYPES: [(CallType, &str); 4] = [
+const TYPES: [(CallType, &str); 5] = [
     (CallType::Write, "write"),
     (CallType::Read, "read"),
     (CallType::LocalRead, "local_read"),
     (CallType::Transfer, "transfer"),
+    (CallType::Members, "members"),
 ];
 
 /// As many threads count without meeting. More share; each stripe is one cache line.

@@ -19,6 +19,8 @@ use crate::types::{LogIndex, NodeId, RegionId};
 pub(crate) struct Health {
     poison: OnceLock<Error>,
     closing: AtomicBool,
+    /// The member was removed from its cluster.
+    removed: OnceLock<NodeId>,
     statuses: Mutex<BTreeMap<RegionId, PeerStatus>>,
     changed: Condvar,
     events: OnceLock<Arc<StoreEvents>>,
@@ -53,13 +55,29 @@ impl Health {
         self.wake_waiters();
     }
 
+    /// From now on no call is accepted: `node`, this member, was removed from its cluster. Its peers go on, since others may
+    /// not know yet and need its vote.
+    pub(crate) fn remove(&self, node: NodeId) {
+        if self.removed.set(node).is_ok() {
+            log::warn!("node {node}, this member, was removed from its cluster: it takes no more calls");
+            if let Some(events) = self.events.get() {
+                events.removed(node);
+            }
+        }
+        self.wake_waiters();
+    }
+
     /// Whether calls are accepted.
     ///
     /// # Errors
-    /// `CLOSED`, or `POISONED` with the cause.
+    /// `CLOSED`, `REMOVED`, or `POISONED` with the cause.
     pub(crate) fn check(&self) -> Result<()> {
         if self.closing.load(Ordering::SeqCst) {
             return Err(Error::new(Code::Closed));
+        }
+        if let Some(node) = self.removed.get() {
+            let detail = format!("node {node} was removed from its cluster");
+            return Err(Error::with_detail(Code::Removed, detail));
         }
         self.poisoned().map_or(Ok(()), |cause| Err(poisoned_by(cause)))
     }
@@ -67,9 +85,10 @@ impl Health {
     /// Publishes the status of the peers whose status has changed, in one step.
     pub(crate) fn publish_all(&self, moved: impl IntoIterator<Item = (RegionId, PeerStatus)>) {
         let mut statuses = self.lock();
-        let mut changes = Vec::new();
+        let (mut changes, mut is_readier) = (Vec::new(), false);
         for (region, status) in moved {
             let before = statuses.insert(region, status).unwrap_or_default();
+            is_readier |= readiness(&before) != readiness(&status);
             if before.leader != status.leader {
                 changes.push((region, status));
                 if let Some(events) = self.events.get() {
@@ -77,7 +96,7 @@ impl Health {
                 }
             }
         }
-        if !changes.is_empty() {
+        if !changes.is_empty() || is_readier {
             self.changed.notify_all();
         }
         drop(statuses);
@@ -153,6 +172,34 @@ impl Health {
         }
     }
 
+    /// Waits until each of `regions` has data that may be read.
+    ///
+    /// # Errors
+    /// `READ_TIMEOUT` after `timeout`, naming the first region without; or the reason why the store takes no calls.
+    pub(crate) fn wait_ready(&self, regions: &[RegionId], timeout: Duration) -> Result<()> {
+        let missing = |statuses: &BTreeMap<RegionId, PeerStatus>| {
+            let is_ready = |region: &&RegionId| {
+                statuses
+                    .get(region)
+                    .is_some_and(|status| status.has_data && !status.installing && status.replayed)
+            };
+            regions.iter().find(|region| !is_ready(region)).copied()
+        };
+        let waits = |statuses: &mut BTreeMap<RegionId, PeerStatus>| {
+            missing(statuses).is_some() && self.check().is_ok()
+        };
+        let waited = self.changed.wait_timeout_while(self.lock(), timeout, waits);
+        let (statuses, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        match missing(&statuses) {
+            Some(region) => {
+                let detail = format!("region {region} was not given its data yet");
+                Err(Error::with_detail(Code::ReadTimeout, detail))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Under the lock, so that no thread is between its check and its sleep.
     fn wake_waiters(&self) {
         let _held = self.lock();
@@ -162,6 +209,10 @@ impl Health {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RegionId, PeerStatus>> {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn readiness(status: &PeerStatus) -> [bool; 3] {
+    [status.has_data, status.installing, status.replayed]
 }
 
 fn log_leader(region: RegionId, PeerStatus { leader, term, .. }: &PeerStatus) {

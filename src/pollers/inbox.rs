@@ -12,6 +12,7 @@ use crate::core::raft_snapshot::SnapshotMessage;
 use crate::error::Error;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
+use crate::pollers::members::Members;
 use crate::pollers::raft_poller::RaftPoller;
 use crate::pollers::snapshots::Snapshots;
 use crate::regions::RegionMap;
@@ -34,6 +35,8 @@ pub(crate) struct Inbox {
     pub health: Arc<Health>,
     /// Records which members this one has met.
     pub directory: Arc<Directory>,
+    /// Knows who belongs to the cluster.
+    pub members: Arc<Members>,
     /// Takes raft snapshots.
     pub snapshots: Arc<Snapshots>,
     /// All of them are notified of a connection.
@@ -86,23 +89,29 @@ impl Inbound for Inbox {
     }
 
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
+        self.members.check_instance(from, instance)?;
         self.directory.admit(from, instance)
     }
 
-    fn knows(&self, _: NodeId) -> Standing {
-        Standing::Member
+    fn knows(&self, node: NodeId) -> Standing {
+        self.members.standing(node)
     }
 
-    fn announced(&self, _: NodeId, _: &str) {}
+    fn announced(&self, node: NodeId, address: &str) {
+        log::info!("node {node} is reached at {address}");
+    }
 
-    fn removed(&self, _: NodeId) {}
+    fn removed(&self, by: NodeId) {
+        log::info!("node {by} says that this member was removed from the cluster");
+        self.members.on_removed();
+    }
 
     fn cluster_name(&self) -> &str {
         &self.cluster_name
     }
 
-    fn welcome(&self, _: &JoinRequest) -> std::result::Result<Welcome, String> {
-        Err("not supported yet".to_owned())
+    fn welcome(&self, request: &JoinRequest) -> std::result::Result<Welcome, String> {
+        self.members.welcome(request)
     }
 
     fn begin_snapshot(&self, message: SnapshotMessage, source: [u64; 3], bytes_estimate: u64) -> Begun {

@@ -16,7 +16,6 @@ use crate::core::input::Input;
 use crate::core::member_list::{FOUNDER, ListedMember, MemberList, MemberRole, NOT_JOINED};
 use crate::core::next_change::Waits;
 use crate::core::peer::moving::RegionMembers;
-use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::regions::RegionMap;
@@ -37,6 +36,8 @@ pub(crate) struct Own {
     pub election_timeout_ms: u64,
     /// Its tick, in milliseconds.
     pub tick_ms: u64,
+    /// Whether others may be reached over networks where everybody can listen.
+    pub insecure: bool,
 }
 
 /// See the module.
@@ -63,6 +64,8 @@ struct Known {
     peers: Vec<(NodeId, String)>,
     /// Changes of the list that somebody waits for.
     tasks: Vec<Task>,
+    /// The list has had this member's own address.
+    has_own_address: bool,
     is_closing: bool,
 }
 
@@ -193,13 +196,9 @@ impl Members {
 
     fn welcome_to(&self, list: &MemberList) -> Welcome {
         let region = |(at, id): (usize, &RegionId)| {
-            let range = self.regions.range_at(at);
-            WelcomeRegion {
-                id: *id,
-                version: BOOTSTRAP_EPOCH.version,
-                start_key: range.start.clone(),
-                end_key: range.end.clone(),
-            }
+            let (start_key, end_key) = self.regions.range_at(at);
+            let (start_key, end_key) = (start_key.to_vec(), end_key.to_vec());
+            WelcomeRegion { id: *id, version: BOOTSTRAP_EPOCH.version, start_key, end_key }
         };
         Welcome {
             cluster: self.own.cluster,
@@ -214,8 +213,12 @@ impl Members {
     pub(crate) fn list(&self) -> (u64, Vec<MemberStatus>) {
         let leaders: Vec<_> =
             self.regions.ids().iter().filter_map(|region| self.health.status(*region).leader).collect();
-        let lasts: BTreeMap<_, _> =
-            self.regions.ids().iter().map(|&region| (region, self.health.status(region).last_index)).collect();
+        let lasts: BTreeMap<_, _> = self
+            .regions
+            .ids()
+            .iter()
+            .map(|&region| (region, self.health.status(region).last_index))
+            .collect();
         let known = self.lock();
         let list = known.base(&self.own, &self.configured);
         let status = |member: &ListedMember| known.status(member, self.own.node, &leaders, &lasts);
@@ -275,7 +278,8 @@ impl Known {
             Some(list) => list.members.iter().map(|member| member.node).collect::<Vec<_>>(),
             None => configured.iter().map(|(node, _)| *node).collect(),
         };
-        let configured = self.regions.values().flat_map(|region| region.members.iter().map(|(node, _)| *node));
+        let configured =
+            self.regions.values().flat_map(|region| region.members.iter().map(|(node, _)| *node));
         let all: BTreeSet<_> = named.into_iter().chain(configured).filter(|node| *node != own.node).collect();
         let address = |node: NodeId| {
             let listed = self.list.as_ref().and_then(|list| list.get(node)).map(|member| &member.address);
@@ -292,7 +296,10 @@ impl Known {
         }
         let address = |node: NodeId| match node {
             node if node == own.node => own.address.clone(),
-            node => configured.iter().find(|(named, _)| *named == node).map_or_else(String::new, |it| it.1.clone()),
+            node => configured
+                .iter()
+                .find(|(named, _)| *named == node)
+                .map_or_else(String::new, |it| it.1.clone()),
         };
         let members = self.regions.get(&BOOTSTRAP_REGION).map_or(&[][..], |region| &region.members);
         MemberList::of_founders(members.iter().map(|(node, votes)| (*node, *votes, address(*node))))
@@ -307,7 +314,8 @@ impl Known {
     ) -> MemberStatus {
         let node = member.node;
         let wanted = (node, member.role == MemberRole::Voter);
-        let settled = self.regions.values().filter(|region| !region.is_joint && region.members.contains(&wanted));
+        let settled =
+            self.regions.values().filter(|region| !region.is_joint && region.members.contains(&wanted));
         let seen: Vec<_> = self
             .regions
             .iter()
@@ -342,7 +350,10 @@ fn taken(node: NodeId) -> String {
     )
 }
 
-/// The error for a member that was removed.
-pub(crate) fn removed(node: NodeId) -> Error {
-    Error::with_detail(Code::Removed, format!("node {node} was removed from its cluster"))
+/// Why an address is refused.
+pub(crate) fn open_plaintext(address: &str) -> String {
+    format!(
+        "{address} is not a loopback address and peer traffic is neither encrypted nor authenticated: set \
+         transport.insecure = true if every host that can reach it is trusted"
+    )
 }

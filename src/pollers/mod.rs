@@ -20,6 +20,7 @@
 //! published copy; a panic or an I/O error poisons the store, answers every caller and leaves the host unharmed.
 
 pub(crate) mod mailbox;
+pub(crate) mod members;
 pub(crate) mod health;
 pub(crate) mod inbox;
 pub(crate) mod raft_poller;

@@ -21,6 +21,7 @@ use crate::completion::queue::CompletionQueue;
 use crate::completion::{Answer, Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
+use crate::core::peer::moving::RegionMembers;
 use crate::core::ports::{Errand, LogWrite, PeerMessage, RoundIo};
 use crate::core::round::{Inputs, Peers, round};
 use crate::core::tick_clock::TickClock;
@@ -29,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::pollers::apply_poller::ApplyPoller;
 use crate::pollers::health::{Health, in_flight_at, poisoned_by};
 use crate::pollers::mailbox::Mailbox;
+use crate::pollers::members::Members;
 use crate::pollers::snapshots::Snapshots;
 use crate::pollers::worker::{FlushRequest, WorkerJob};
 use crate::process::{panics, thread};
@@ -60,6 +62,8 @@ pub(crate) struct PollerIo {
     pub tasks: Vec<ApplyTask>,
     /// What the round left to others about raft snapshots.
     pub errands: Vec<Errand>,
+    /// Knows the members.
+    pub members: Arc<Members>,
     /// Answers of the round, delivered in one burst at its end.
     pub answers: Vec<Answer>,
 }
@@ -99,6 +103,10 @@ impl RoundIo for PollerIo {
 
     fn run(&mut self, errand: Errand) {
         self.errands.push(errand);
+    }
+
+    fn members_moved(&mut self, region: RegionId, members: RegionMembers) {
+        self.members.on_moved(region, members);
     }
 
     fn happened(&mut self, completion: &Completion, event: WriteEvent, position: Position) {

@@ -49,13 +49,16 @@ const DATA: &str = "data";
 /// The owner that a directory must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// The cluster.
+    /// The cluster; [`NO_CLUSTER`] for a member that joins one, which its directory names once it has.
     pub cluster: ClusterId,
     /// The cluster's name, for messages.
     pub cluster_name: String,
     /// The member.
     pub node: NodeId,
 }
+
+/// The cluster of a member that is yet to be told it.
+pub(crate) const NO_CLUSTER: ClusterId = ClusterId(0);
 
 /// An open directory. Any thread may use it.
 #[derive(Debug)]
@@ -91,7 +94,9 @@ impl Directory {
             Some(ident) => ident,
             None => Ident::create(lock.directory(), identity)?,
         };
-        let Ident { instance, content, .. } = ident;
+        let Ident { identity: found, instance, content } = ident;
+        // What an unfinished first start said of its cluster counts as little as what else it left.
+        let identity = if content == Content::Nothing { identity.clone() } else { found };
         match content {
             Content::Nothing => prepare_first_start(lock.directory())?,
             Content::Current | Content::Unversioned | Content::Converting => check_parts(path)?,
@@ -100,7 +105,22 @@ impl Directory {
         // Until the conversion begins, the build that wrote the directory can open it.
         let format = if content == Content::Unversioned { Format::Unversioned } else { Format::Current };
         let boot_count = boot_count::begin(lock.directory(), format)?;
-        Ok(Self { identity: identity.clone(), instance, content, boot_count, peers, lock })
+        Ok(Self { identity, instance, content, boot_count, peers, lock })
+    }
+
+    /// The cluster that it belongs to.
+    #[must_use]
+    pub(crate) fn cluster(&self) -> ClusterId {
+        self.identity.cluster
+    }
+
+    /// This member has been let into `cluster`. The directory says so with [`Directory::finish`].
+    ///
+    /// # Panics
+    /// When this is no first start.
+    pub(crate) fn join(&mut self, cluster: ClusterId) {
+        assert_eq!(self.content, Content::Nothing, "a member joins with an empty directory");
+        self.identity.cluster = cluster;
     }
 
     /// What was in `log/` and `data/` when the directory was opened. With [`Content::Nothing`] this is a first start: both

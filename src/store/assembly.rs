@@ -30,12 +30,14 @@ use crate::core::windows::StoreWindows;
 use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
 use crate::pollers::inbox::Inbox;
+use crate::pollers::mailbox::Mailbox;
+use crate::pollers::members::{self, Members, Own};
 use crate::process::descriptors;
 use crate::process::fork::ProcessId;
 use crate::process::logging::raft_logger;
 use crate::process::thread;
 use crate::regions::{KeyRange, RegionMap};
-use crate::storage::directory::{Content, Directory, Identity};
+use crate::storage::directory::{Content, Directory, Identity, NO_CLUSTER};
 use crate::storage::engine::{Engine, EngineOptions, Floor};
 use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::storage::staging::Staging;
@@ -49,6 +51,7 @@ use crate::store::pending_installs::{self, Pending};
 use crate::store::threads::Threads;
 use crate::store::{Inner, Timeouts};
 use crate::time::now;
+use crate::transport::joining::{self, JoinRequest, WelcomeRegion};
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
 use crate::types::{ApplyState, CONDITIONS_LEVEL, ClusterId, NEWEST_LEVEL, NodeId};
 
@@ -60,20 +63,27 @@ const REGION_SHARE_BYTES_MIN: u64 = 64 << 10;
 /// enough not to flood a slow leader with writes it will refuse.
 const FORWARD_WINDOW_BYTES: usize = 8 << 20;
 
+/// How many other members a member that has an address expects at least, where it counts descriptors.
+const EXPECTED_OTHERS: usize = 6;
+
 /// Opens everything and starts the threads.
 pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     config.check()?;
     let members = config.members()?;
     let split_keys = config.split_keys();
     let identity = identity(config, &members, split_keys);
-    let (cluster, node) = (identity.cluster, identity.node);
-    let engine_files = take_descriptors(members.len() - 1)?;
+    let node = identity.node;
+    let address = own_address(config, &members);
+    // More members may come.
+    let others = if address.is_empty() { 0 } else { (members.len() - 1).max(EXPECTED_OTHERS) };
+    let engine_files = take_descriptors(others)?;
     // What is written here must not end the host when it limits the size of its files; and the engine starts its own
     // threads, on which the host's signal handlers must not run either.
     let (directory, Opened { engine, log, recovered, staging, pending }) = thread::without_signals(|| {
-        let directory =
+        let mut directory =
             Directory::open(path, &identity).map_err(|error| naming_split_keys(error, split_keys))?;
-        let storage = open_storage(&directory, config, engine_files, &members, split_keys)?;
+        let first = first_regions_of(&mut directory, config, &members, split_keys)?;
+        let storage = open_storage(&directory, config, engine_files, first)?;
         Ok((Arc::new(directory), storage))
     })?;
     let regions = take_regions(&engine, &pending)?;
@@ -82,16 +92,28 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let boot = RandomState::new().hash_one(now().0);
     let peers = make_peers(config, boot, &regions, &pending, &recovered, &log)?;
 
+    let cluster = directory.cluster();
     let (health, completions) = (Arc::<Health>::default(), Arc::<CompletionQueue>::default());
     health.publish_all(peers.iter().map(|(region, peer)| (*region, peer.status())));
     health.tell(StoreEvents::new(config.on_event.clone(), Arc::clone(&completions)));
+    let raft = Arc::<Mailbox<_>>::default();
+    let published = peers.iter().map(|(region, peer)| (*region, peer.members_now()));
+    let known = Members::new(
+        own(config, &address, cluster),
+        configured(config, &members),
+        Arc::clone(&map),
+        Arc::clone(&health),
+        Arc::clone(&raft),
+        published,
+    );
     let shared = Arc::new(Inner {
         node,
         timeouts: timeouts(config),
         regions: map,
         leases: Leases::new(peers.iter().map(|(region, peer)| (*region, peer.published_lease()))),
         health,
-        raft: Arc::default(),
+        raft,
+        members: Arc::clone(&known),
         completions,
         deadlines: Arc::default(),
         metrics: Arc::default(),
@@ -104,18 +126,20 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let appliers = make_appliers(Origin { node, boot }, regions, pending);
 
     let mut threads = Threads::new(&shared);
-    if members.len() > 1 {
+    if !address.is_empty() {
         let snapshots = threads.start_snapshots(engine.clone(), Arc::new(staging));
         let inbox = Inbox {
             raft: Arc::clone(&shared.raft),
             raft_poller: Arc::clone(&threads.raft_poller),
             health: Arc::clone(&shared.health),
             directory,
+            members: known,
             snapshots: snapshots.map_err(|error| thread::refused(&error))?,
             regions: Arc::clone(&shared.regions),
             cluster_name: identity.cluster_name.clone(),
         };
-        threads.transport = Some(Arc::new(start_transport(config, boot, &members, cluster, inbox)?));
+        threads.transport =
+            Some(Arc::new(start_transport(config, boot, &members, (cluster, &address), inbox)?));
     }
     threads
         .start(engine, log, peers, appliers, config)
@@ -133,6 +157,63 @@ fn take_descriptors(others: usize) -> Result<u16> {
     open_files::engine_files(available, others)
 }
 
+/// Where the others reach this member; empty if they cannot.
+fn own_address(config: &Config, members: &[Member]) -> String {
+    let node = NodeId(config.node_id);
+    let own = members.iter().find(|member| member.node == node);
+    own.map_or_else(String::new, |own| own.address.clone())
+}
+
+fn own(config: &Config, address: &str, cluster: ClusterId) -> Own {
+    Own {
+        node: NodeId(config.node_id),
+        address: address.to_owned(),
+        cluster,
+        election_timeout_ms: config.election_timeout_ms,
+        tick_ms: config.tick_ms,
+        insecure: config.insecure,
+    }
+}
+
+/// The members that the configuration names: nobody where this one joins a cluster.
+fn configured(config: &Config, members: &[Member]) -> Vec<(NodeId, String)> {
+    if !config.join_addresses().is_empty() {
+        return Vec::new();
+    }
+    members.iter().map(|member| (member.node, member.address.clone())).collect()
+}
+
+/// The regions with which a first start begins: those of a new cluster, or, without data, those of the cluster that lets
+/// this member in. Not used at later starts.
+fn first_regions_of(
+    directory: &mut Directory,
+    config: &Config,
+    members: &[Member],
+    split_keys: &[Vec<u8>],
+) -> Result<Vec<Region>> {
+    let addresses = config.join_addresses();
+    if addresses.is_empty() || directory.content() != Content::Nothing {
+        return Ok(first_regions(members, split_keys));
+    }
+    refuse_open_plaintext(config, addresses.iter().map(String::as_str))?;
+    let request = JoinRequest {
+        node: NodeId(config.node_id),
+        instance: directory.instance(),
+        level: NEWEST_LEVEL,
+        election_timeout_ms: config.election_timeout_ms,
+        tick_ms: config.tick_ms,
+        announced: own_address(config, members),
+        cluster_name: config.cluster_name.meaning().0.clone(),
+    };
+    let give_up_at = now() + Duration::from_millis(config.join_timeout_ms);
+    let welcome = joining::ask(addresses, &request, give_up_at, &|| false)?;
+    directory.join(welcome.cluster);
+    let region = |region: WelcomeRegion| {
+        Region::without_data(region.id, region.start_key, region.end_key, region.version)
+    };
+    Ok(welcome.regions.into_iter().map(region).collect())
+}
+
 fn timeouts(config: &Config) -> Timeouts {
     Timeouts {
         write: Duration::from_millis(config.write_timeout_ms),
@@ -143,7 +224,8 @@ fn timeouts(config: &Config) -> Timeouts {
 
 fn identity(config: &Config, members: &[Member], split_keys: &[Vec<u8>]) -> Identity {
     let cluster_name = config.cluster_name.meaning().0.clone();
-    let cluster = cluster_id(&cluster_name, members, split_keys);
+    let joins = !config.join_addresses().is_empty();
+    let cluster = if joins { NO_CLUSTER } else { cluster_id(&cluster_name, members, split_keys) };
     Identity { cluster, cluster_name, node: NodeId(config.node_id) }
 }
 
@@ -164,8 +246,7 @@ fn open_storage(
     directory: &Directory,
     config: &Config,
     engine_files: u16,
-    members: &[Member],
-    split_keys: &[Vec<u8>],
+    first: Vec<Region>,
 ) -> Result<Opened> {
     let options = EngineOptions {
         block_cache_bytes: bytes(config.block_cache_bytes),
@@ -188,7 +269,7 @@ fn open_storage(
     }
     let engine = Engine::create(&directory.data(), &options, directory.lock_guard())?;
     let (log, _) = LogStore::open(&directory.log(), log_options)?;
-    let recovered = bootstrap::first_start(directory, &engine, &log, first_regions(members, split_keys))?;
+    let recovered = bootstrap::first_start(directory, &engine, &log, first)?;
     let staging = Staging::open(directory.path())?;
     Ok(Opened { engine, log, recovered, staging, pending: Pending::new() })
 }
@@ -324,13 +405,13 @@ fn start_transport(
     config: &Config,
     boot: u64,
     members: &[Member],
-    cluster: ClusterId,
+    (cluster, address): (ClusterId, &str),
     inbox: Inbox,
 ) -> Result<Transport> {
     let node = NodeId(config.node_id);
-    let own = members.iter().find(|member| member.node == node).expect("members() checked it");
-    let listen = config.listen.meaning().0.as_ref().unwrap_or(&own.address).clone();
-    refuse_open_plaintext(config, members, &listen)?;
+    let listen = config.listen.meaning().0.clone().unwrap_or_else(|| address.to_owned());
+    let addresses = members.iter().map(|member| member.address.as_str());
+    refuse_open_plaintext(config, addresses.chain([&*listen]))?;
     let options = TransportOptions {
         cluster,
         node,
@@ -338,8 +419,8 @@ fn start_transport(
         boot_count: inbox.directory.boot_count(),
         boot,
         listen,
-        announce: own.address.clone(),
-        peers: members.iter().map(|member| (member.node, member.address.clone())).collect(),
+        announce: address.to_owned(),
+        peers: inbox.members.peers(),
         election_timeout_ms: config.election_timeout_ms,
         tick_ms: config.tick_ms,
         frame_bytes_max: FRAME_BYTES_MAX,
@@ -350,17 +431,12 @@ fn start_transport(
 }
 
 /// Peers authenticate each other only by their configuration, so untrusted hosts must not reach them.
-fn refuse_open_plaintext(config: &Config, members: &[Member], listen: &str) -> Result<()> {
-    let addresses = members.iter().map(|member| member.address.as_str()).chain([listen]);
+fn refuse_open_plaintext<'a>(config: &Config, mut addresses: impl Iterator<Item = &'a str>) -> Result<()> {
     let is_loopback = |text: &str| Address::parse(text).is_ok_and(|address| address.is_loopback());
-    match addresses.into_iter().find(|address| !is_loopback(address)) {
-        Some(address) if !config.insecure => Err(Error::with_detail(
-            Code::InvalidConfig,
-            format!(
-                "{address} is not a loopback address and peer traffic is neither encrypted nor authenticated: \
-                 set transport.insecure = true if every host that can reach it is trusted"
-            ),
-        )),
+    match addresses.find(|address| !is_loopback(address)) {
+        Some(address) if !config.insecure => {
+            Err(Error::with_detail(Code::InvalidConfig, members::open_plaintext(address)))
+        }
         _ => Ok(()),
     }
 }

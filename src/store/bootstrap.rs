@@ -15,7 +15,9 @@ use crate::regions::shown;
 use crate::storage::directory::Directory;
 use crate::storage::engine::Engine;
 use crate::storage::log_store::{LogStore, RecoveredLog};
-use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_REGION, BOOTSTRAP_TERM, ClusterId, RegionId};
+use crate::types::{
+    ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_REGION, BOOTSTRAP_TERM, ClusterId, LogIndex, RegionId, Term,
+};
 
 /// Maximum number of split keys named in a message.
 const SHOWN_KEYS_MAX: usize = 8;
@@ -28,10 +30,12 @@ pub(super) fn first_start(
     log: &LogStore,
     regions: Vec<Region>,
 ) -> Result<Vec<RecoveredLog>> {
-    log.append(&regions.iter().map(|region| first_write(region.id)).collect::<Vec<_>>())?;
-    engine.bootstrap(&regions, ApplyState::BOOTSTRAP)?;
+    log.append(&regions.iter().map(first_write).collect::<Vec<_>>())?;
+    // All of them, or none.
+    let lacks_data = regions.iter().any(Region::lacks_data);
+    engine.bootstrap(&regions, if lacks_data { ApplyState::default() } else { ApplyState::BOOTSTRAP })?;
     directory.finish()?;
-    Ok(regions.iter().map(|region| first_log(region.id)).collect())
+    Ok(regions.iter().map(first_log).collect())
 }
 
 /// The initial regions of a cluster, numbered in key order.
@@ -45,24 +49,20 @@ pub(super) fn first_regions(members: &[Member], split_keys: &[Vec<u8>]) -> Vec<R
     starts.zip(ends).zip(BOOTSTRAP_REGION.get()..).map(region).collect()
 }
 
-/// Creates a region's log, which starts after the truncated entry that all members share.
-fn first_write(region: RegionId) -> LogWrite {
-    LogWrite {
-        hard_state: Some(first_hard_state()),
-        truncate_to: Some((BOOTSTRAP_INDEX, BOOTSTRAP_TERM)),
-        ..LogWrite::new(region)
-    }
+/// Creates a region's log, which starts after the truncated entry that all members share; at nothing for a region whose
+/// data are yet to come.
+fn first_write(region: &Region) -> LogWrite {
+    let RecoveredLog { hard_state, truncated, .. } = first_log(region);
+    LogWrite { hard_state: Some(hard_state), truncate_to: Some(truncated), ..LogWrite::new(region.id) }
 }
 
 /// The log as [`first_write`] leaves it.
-fn first_log(region: RegionId) -> RecoveredLog {
-    let truncated = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
-    RecoveredLog { region, hard_state: first_hard_state(), truncated, last: truncated, lost_end: None }
-}
-
-fn first_hard_state() -> HardState {
-    let (term, commit) = (BOOTSTRAP_TERM.get(), BOOTSTRAP_INDEX.get());
-    HardState { term, commit, ..HardState::default() }
+fn first_log(region: &Region) -> RecoveredLog {
+    let truncated =
+        if region.lacks_data() { (LogIndex(0), Term(0)) } else { (BOOTSTRAP_INDEX, BOOTSTRAP_TERM) };
+    let (commit, term) = (truncated.0.get(), truncated.1.get());
+    let hard_state = HardState { term, commit, ..HardState::default() };
+    RecoveredLog { region: region.id, hard_state, truncated, last: truncated, lost_end: None }
 }
 
 /// FNV-1a over the name, the members' numbers and the split keys. Addresses may change during a cluster's life; the

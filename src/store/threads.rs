@@ -24,6 +24,7 @@ use crate::pollers::apply_poller::{ApplyPoller, Applying};
 use crate::pollers::completion_thread;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
+use crate::pollers::members::Members;
 use crate::pollers::raft_poller::{Leftover, PollerIo, PollerState, RaftPoller};
 use crate::pollers::read_pool::ReadPool;
 use crate::pollers::snapshots::Snapshots;
@@ -48,6 +49,7 @@ pub(super) struct Threads {
     metrics: Arc<Metrics>,
     read_pool: Arc<ReadPool>,
     health: Arc<Health>,
+    members: Arc<Members>,
     pub(super) transport: Option<Arc<Transport>>,
     snapshots: Option<Arc<Snapshots>>,
     /// For whoever asks for the raft snapshots under way.
@@ -63,6 +65,7 @@ struct Running {
     apply: Option<JoinHandle<()>>,
     worker: Option<JoinHandle<()>>,
     install: Option<JoinHandle<()>>,
+    members: Option<JoinHandle<()>>,
     timer: Option<JoinHandle<()>>,
     completion: Option<JoinHandle<()>>,
 }
@@ -80,6 +83,7 @@ impl Threads {
             metrics: Arc::clone(&shared.metrics),
             read_pool: Arc::clone(&shared.read_pool),
             health: Arc::clone(&shared.health),
+            members: Arc::clone(&shared.members),
             transport: None,
             snapshots: None,
             shown: Arc::clone(&shared.snapshots),
@@ -136,7 +140,9 @@ impl Threads {
         self.engine = Some(engine.clone());
         if let (Some(snapshots), Some(transport)) = (&self.snapshots, &self.transport) {
             snapshots.connect(transport);
+            self.members.connect(transport);
         }
+        self.running.members = Some(self.members.start()?);
         let (raft, health) = (Arc::clone(&self.raft), Arc::clone(&self.health));
         let worker = Worker { engine, raft, health, snapshots: self.snapshots.clone() };
         let (requests, worker_thread) = worker.start()?;
@@ -153,6 +159,7 @@ impl Threads {
             unmarked_since: Some(now()),
             tasks: Vec::new(),
             errands: Vec::new(),
+            members: Arc::clone(&self.members),
             answers: Vec::new(),
         };
         let election_ticks = config.ticks(config.election_timeout_ms);
@@ -196,6 +203,8 @@ impl Threads {
 
     fn stop_all(&mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
         self.deadlines.close(now() + answers);
+        self.members.close();
+        join(&mut self.running.members);
         self.raft.close();
         tell("a write or sync of the raft log");
         join(&mut self.running.raft);

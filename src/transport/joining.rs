@@ -35,11 +35,11 @@ use super::sockets::new_socket;
 use super::wire::{CodecError, Cursor};
 use crate::error::{Code, Error};
 use crate::time::{self, Timestamp};
-use crate::types::{ClusterId, NodeId, RegionId};
+use crate::types::{ClusterId, InstanceId, NodeId, RegionId};
 
 /// The longest name of a cluster that crosses.
 const NAME_BYTES_MAX: usize = 255;
-const REQUEST_HEAD_BYTES: usize = 40;
+const REQUEST_HEAD_BYTES: usize = 48;
 /// How long the body of a request may be.
 pub(super) const REQUEST_BYTES: RangeInclusive<usize> =
     REQUEST_HEAD_BYTES..=REQUEST_HEAD_BYTES + ADDRESS_BYTES_MAX + NAME_BYTES_MAX;
@@ -57,6 +57,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct JoinRequest {
     /// Its number.
     pub node: NodeId,
+    /// Identifies its directory.
+    pub instance: InstanceId,
     /// The highest feature level that it knows.
     pub level: u16,
     /// Its election timeout, in milliseconds.
@@ -138,9 +140,11 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
 
 /// What is sent to ask.
 pub(super) fn request_bytes(request: &JoinRequest) -> Vec<u8> {
-    let JoinRequest { node, level, election_timeout_ms, tick_ms, announced, cluster_name } = request;
+    let JoinRequest { node, instance, level, election_timeout_ms, tick_ms, announced, cluster_name } =
+        request;
     let mut body = Vec::new();
-    put_words(&mut body, &[node.get(), u64::from(*level), *election_timeout_ms, *tick_ms]);
+    let head = [node.get(), instance.get(), u64::from(*level), *election_timeout_ms, *tick_ms];
+    put_words(&mut body, &head);
     put_prefixed(&mut body, announced.as_bytes());
     put_prefixed(&mut body, cluster_name.as_bytes());
     handshake::part_bytes(KIND_JOIN, Protocol::NEWEST, &body)
@@ -155,12 +159,14 @@ pub(super) fn parse_request(body: Vec<u8>) -> Result<JoinRequest, HandshakeError
 
 /// `None` when a text in it is none.
 fn read_request(cursor: &mut Cursor<'_>) -> Result<Option<JoinRequest>, CodecError> {
-    let (node, level) = (NodeId(cursor.u64()?), u16::try_from(cursor.u64()?).unwrap_or(u16::MAX));
+    let (node, instance) = (NodeId(cursor.u64()?), InstanceId(cursor.u64()?));
+    let level = u16::try_from(cursor.u64()?).unwrap_or(u16::MAX);
     let (election_timeout_ms, tick_ms) = (cursor.u64()?, cursor.u64()?);
     let texts = (text(&cursor.prefixed()?), text(&cursor.prefixed()?));
     cursor.finish()?;
     let (Some(announced), Some(cluster_name)) = texts else { return Ok(None) };
-    let request = JoinRequest { node, level, election_timeout_ms, tick_ms, announced, cluster_name };
+    let request =
+        JoinRequest { node, instance, level, election_timeout_ms, tick_ms, announced, cluster_name };
     let is_possible = is_announceable(&request.announced) && request.cluster_name.len() <= NAME_BYTES_MAX;
     Ok(is_possible.then_some(request))
 }

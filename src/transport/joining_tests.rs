@@ -13,6 +13,7 @@ use crate::transport::{Standing, lock};
 
 fn request(node: u64) -> JoinRequest {
     JoinRequest {
+        instance: InstanceId(70),
         node: NodeId(node),
         level: 1,
         election_timeout_ms: ELECTION_TIMEOUT_MS,

@@ -44,7 +44,7 @@ mod direct;
 pub(crate) mod frame;
 mod frame_writer;
 pub(crate) mod handshake;
-mod joining;
+pub(crate) mod joining;
 mod link;
 mod notices;
 mod outgoing;

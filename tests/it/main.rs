@@ -18,6 +18,7 @@ mod install;
 mod limits;
 mod log_end;
 mod member;
+mod members;
 mod native;
 mod planted;
 mod raft_snapshots;

@@ -36,7 +36,7 @@ pub(super) struct Moving {
 
 /// What a member publishes of one of its regions.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RegionMembers {
+pub(crate) struct RegionMembers {
     /// All that are part of the configuration, with whether they vote, in order of their numbers.
     pub members: Vec<(NodeId, bool)>,
     /// The configuration is between two.

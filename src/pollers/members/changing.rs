@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Known, Members};
+use super::{Known, Members, open_plaintext};
+use crate::address::Address;
 use crate::completion::{Completion, Position, Reply, Sink};
 use crate::core::caller_write::CallerWrite;
 use crate::core::command::seal_members;
@@ -134,8 +135,9 @@ impl Members {
         known: &Known,
         mut task: Task,
     ) -> std::result::Result<Task, (Completion, Result<Reply>)> {
-        if task.completion.is_answered() {
-            return Err((task.completion, Ok(Reply::default())));
+        // A caller was answered at its deadline; of what nobody waits for, the next attempt begins anew.
+        if task.completion.is_answered() || task.deadline + PAUSE < now() {
+            return Err((task.completion, Err(Error::new(Code::Timeout))));
         }
         match task.stage {
             Stage::Waiting(until) if now() < until => Ok(task),
@@ -172,7 +174,8 @@ impl Members {
             task.stage = Stage::Waiting(now() + PAUSE);
             return Ok(task);
         }
-        let next = match next_list(&base, &task.goal) {
+        let next = next_list(&base, &task.goal).and_then(|next| self.check_addresses(next));
+        let next = match next {
             Ok(Some(next)) => next,
             Ok(None) => {
                 task.stage = Stage::Following(base.version);
@@ -194,17 +197,36 @@ impl Members {
         Ok(task)
     }
 
-    /// Has the list changed if this member is reached elsewhere than it says.
+    fn check_addresses(&self, next: Option<MemberList>) -> std::result::Result<Option<MemberList>, String> {
+        let Some(list) = &next else { return Ok(next) };
+        let is_lonely = list.members.len() == 1;
+        if let Some(member) = list.members.iter().find(|member| member.address.is_empty() && !is_lonely) {
+            return Err(format!(
+                "node {} has no address where others reach it: open it with transport.announce",
+                member.node
+            ));
+        }
+        let is_open = |address: &&String| !Address::parse(address).is_ok_and(|parsed| parsed.is_loopback());
+        match list.members.iter().map(|member| &member.address).find(is_open) {
+            Some(address) if !self.own.insecure && !is_lonely => Err(open_plaintext(address)),
+            _ => Ok(next),
+        }
+    }
+
+    /// Has the list changed if this member is reached elsewhere than it says. Once: what it says later is what somebody
+    /// wants, perhaps of the next start of this member.
     fn follow_own_address(&self, known: &mut Known) {
-        let Some(list) = &known.list else { return };
         let (node, address) = (self.own.node, &self.own.address);
-        let is_wrong = list.get(node).is_some_and(|member| member.address != *address);
-        let is_asked = known.tasks.iter().any(|task| task.is_move_of(node));
-        if address.is_empty() || !is_wrong || is_asked {
+        if known.has_own_address || address.is_empty() {
             return;
         }
-        let change = MemberChange::Move { node, address: address.clone() };
-        known.ask(Goal::Changes(vec![change]));
+        let Some(listed) = known.list.as_ref().and_then(|list| list.get(node)) else { return };
+        if listed.address == *address {
+            known.has_own_address = true;
+        } else if !known.tasks.iter().any(|task| task.is_move_of(node)) {
+            let change = MemberChange::Move { node, address: address.clone() };
+            known.ask(Goal::Changes(vec![change]));
+        }
     }
 }
 
@@ -236,17 +258,7 @@ impl Task {
 fn next_list(base: &MemberList, goal: &Goal) -> std::result::Result<Option<MemberList>, String> {
     match goal {
         Goal::Changes(changes) if changes.is_empty() => Ok(None),
-        Goal::Changes(changes) => {
-            let next = base.changed(changes)?;
-            let is_lonely = next.members.len() == 1;
-            if let Some(member) = next.members.iter().find(|member| member.address.is_empty() && !is_lonely) {
-                return Err(format!(
-                    "node {} has no address where others reach it: open it with transport.announce",
-                    member.node
-                ));
-            }
-            Ok(Some(next))
-        }
+        Goal::Changes(changes) => base.changed(changes).map(Some),
         Goal::Join(node, instance) => match base.get(*node) {
             Some(member) if member.instance == NOT_JOINED => Ok(Some(base.joined(*node, *instance))),
             _ => Ok(None),

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::completion::{Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
+use crate::core::peer::moving::RegionMembers;
 use crate::core::ports::{Errand, LogWrite, PeerMessage, RoundIo};
 use crate::error::{Code, Error, Result};
 use crate::sim::disk::DiskLog;
@@ -135,6 +136,8 @@ impl RoundIo for MemberIo<'_> {
             self.outcome.errands.push(errand);
         }
     }
+
+    fn members_moved(&mut self, _: crate::types::RegionId, _: RegionMembers) {}
 
     fn happened(&mut self, completion: &Completion, event: WriteEvent, position: Position) {
         if self.outcome.end.is_none() {

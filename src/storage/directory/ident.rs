@@ -14,7 +14,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::record::{Format, Record};
-use super::{IDENT, Identity, record};
+use super::{IDENT, Identity, NO_CLUSTER, record};
 use crate::error::{Code, Error, Result};
 use crate::storage::open_directory::OpenDirectory;
 use crate::types::{ClusterId, InstanceId, NodeId};
@@ -96,11 +96,14 @@ impl Ident {
     /// `WRONG_CLUSTER`.
     pub(crate) fn check(&self, directory: &Path, expected: &Identity) -> Result<()> {
         let (found, directory) = (&self.identity, directory.display());
-        let detail = if found.cluster != expected.cluster {
+        // A member that has joined, or is about to, is told its cluster by others.
+        let joins = expected.cluster == NO_CLUSTER && found.cluster_name == expected.cluster_name;
+        let is_new = self.content == Content::Nothing && found.cluster == NO_CLUSTER;
+        let detail = if found.cluster != expected.cluster && !joins && !is_new {
             format!(
                 "{directory} belongs to cluster '{}' (id {:016x}), the configuration says '{}' (id {:016x}); \
                  the id covers the name, the initial members and the split keys: correct the configuration, or \
-                 choose another directory",
+                 choose another directory; a member that has joined its cluster needs cluster.join",
                 found.cluster_name,
                 found.cluster.get(),
                 expected.cluster_name,
