@@ -129,6 +129,9 @@ options! {
     election_timeout_ms: u64, "raft.election_timeout_ms", Number(20, 600_000), "1000",
         "Milliseconds without a leader after which a member campaigns, drawn up to 1.5 times as long; a multiple \
          of raft.tick_ms; equal on all members.";
+    spread_leaders: bool, "raft.spread_leaders", Switch, "true",
+        "Whether this member hands regions that it leads over to members that lead fewer, that are preferred, or when it is \
+         drained. Set it to false on all members to place leaders by hand.";
     apply_stall_ms: u64, "raft.apply_stall_ms", Number(0, 86_400_000), "0",
         "Milliseconds for which a leader's engine may apply nothing while committed writes wait, before the leader \
          hands over; at least twice raft.election_timeout_ms. Longer than the occasional stalls of a disk, which cost \

@@ -45,6 +45,8 @@ pub struct ListedMember {
     pub role: MemberRole,
     /// Whether it is to lead rather than others.
     pub is_preferred: bool,
+    /// Whether it is not to lead, as long as others can.
+    pub is_drained: bool,
 }
 
 /// See the module.
@@ -137,7 +139,7 @@ impl MemberList {
     }
 
     /// The encoded form: format u8 = 1 | version u64 | highest u64 | members u32 | each: node u64 | instance u64 |
-    /// role u8 (bit 7: is preferred) | length u32 and bytes of the address; little-endian.
+    /// role u8 (bit 7: is preferred, bit 6: is drained) | length u32 and bytes of the address; little-endian.
     #[must_use]
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![FORMAT];
@@ -147,7 +149,9 @@ impl MemberList {
         for member in &self.members {
             out.extend_from_slice(&member.node.get().to_le_bytes());
             out.extend_from_slice(&member.instance.get().to_le_bytes());
-            out.push(member.role as u8 | u8::from(member.is_preferred) << 7);
+            out.push(
+                member.role as u8 | u8::from(member.is_preferred) << 7 | u8::from(member.is_drained) << 6,
+            );
             put_length(&mut out, member.address.len());
             out.extend_from_slice(member.address.as_bytes());
         }
@@ -174,7 +178,7 @@ fn take_member(rest: &mut &[u8]) -> Option<ListedMember> {
     let node = NodeId(take(rest).map(u64::from_le_bytes)?);
     let instance = InstanceId(take(rest).map(u64::from_le_bytes)?);
     let [flags] = take::<1>(rest)?;
-    let role = match flags & 0x7f {
+    let role = match flags & 0x3f {
         0 => MemberRole::Voter,
         1 => MemberRole::Learner,
         _ => return None,
@@ -183,7 +187,14 @@ fn take_member(rest: &mut &[u8]) -> Option<ListedMember> {
     let (address, after) = rest.split_at_checked(length)?;
     *rest = after;
     let address = std::str::from_utf8(address).ok()?.to_owned();
-    Some(ListedMember { node, instance, address, role, is_preferred: flags & 0x80 != 0 })
+    Some(ListedMember {
+        node,
+        instance,
+        address,
+        role,
+        is_preferred: flags & 0x80 != 0,
+        is_drained: flags & 0x40 != 0,
+    })
 }
 
 fn put_length(out: &mut Vec<u8>, length: usize) {
@@ -202,7 +213,14 @@ mod tests {
 
     fn member(node: u64, role: MemberRole) -> ListedMember {
         let address = format!("host-{node}:1");
-        ListedMember { node: NodeId(node), instance: FOUNDER, address, role, is_preferred: false }
+        ListedMember {
+            node: NodeId(node),
+            instance: FOUNDER,
+            address,
+            role,
+            is_preferred: false,
+            is_drained: false,
+        }
     }
 
     fn list(version: u64, highest: u64, nodes: &[u64]) -> MemberList {

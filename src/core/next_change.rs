@@ -188,6 +188,7 @@ mod tests {
                 address: String::new(),
                 role,
                 is_preferred: false,
+                is_drained: false,
             }
         };
         let mut members: Vec<_> = voters.iter().map(member(MemberRole::Voter)).collect();

@@ -303,6 +303,7 @@ mod tests {
             address: "a:1".to_owned(),
             role: MemberRole::Voter,
             is_preferred: false,
+            is_drained: false,
         };
         let list = MemberList { version: 3, highest: NodeId(4), members: vec![member(1), member(4)] };
         Region { list_version: 2, list: Some(list), ..joint() }

@@ -4,9 +4,10 @@
 //! for the outside: whom the transport knows, who is let in, who may join, and when this member is out. What always holds:
 //! it decides nothing for a region; who was a member before there was a list cannot be joined again; a member that is out
 //! of every region says so to its callers, and its peers go on voting, because others may not know yet. How the list is
-//! changed is left to [`changing`].
+//! changed is left to [`changing`], who leads to [`spreading`].
 
 pub(crate) mod changing;
+mod spreading;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -36,6 +37,8 @@ pub(crate) struct Own {
     pub election_timeout_ms: u64,
     /// Its tick, in milliseconds.
     pub tick_ms: u64,
+    /// Whether it hands leaderships over so that they are spread.
+    pub spread_leaders: bool,
     /// Whether others may be reached over networks where everybody can listen.
     pub insecure: bool,
 }
@@ -80,6 +83,8 @@ pub struct MemberStatus {
     pub role: MemberRole,
     /// Whether it is to lead rather than others.
     pub is_preferred: bool,
+    /// Whether it is not to lead, as long as others can.
+    pub is_drained: bool,
     /// In how many regions it does what it is to do, as far as this member has applied.
     pub settled_regions: u64,
     /// How many regions this member leads and of which it so knows how far that member has come.
@@ -330,6 +335,7 @@ impl Known {
             address: member.address.clone(),
             role: member.role,
             is_preferred: member.is_preferred,
+            is_drained: member.is_drained,
             settled_regions: settled.count() as u64,
             seen_regions: seen.len() as u64,
             is_live: node == own || (!seen.is_empty() && seen.iter().all(|(_, is_live)| *is_live)),

@@ -171,6 +171,7 @@ fn own(config: &Config, address: &str, cluster: ClusterId) -> Own {
         cluster,
         election_timeout_ms: config.election_timeout_ms,
         tick_ms: config.tick_ms,
+        spread_leaders: config.spread_leaders,
         insecure: config.insecure,
     }
 }

@@ -58,6 +58,13 @@ pub enum MemberChange {
         /// Whether it is preferred.
         is_preferred: bool,
     },
+    /// A member is not to lead as long as others can, as before it is taken down for long, or may lead again.
+    Drain {
+        /// Its number.
+        node: NodeId,
+        /// Whether it is drained.
+        is_drained: bool,
+    },
 }
 
 impl MemberList {
@@ -66,7 +73,7 @@ impl MemberList {
     pub(crate) fn of_founders(members: impl Iterator<Item = (NodeId, bool, String)>) -> Self {
         let founder = |(node, votes, address)| {
             let role = if votes { MemberRole::Voter } else { MemberRole::Learner };
-            ListedMember { node, instance: FOUNDER, address, role, is_preferred: false }
+            ListedMember { node, instance: FOUNDER, address, role, is_preferred: false, is_drained: false }
         };
         let mut members: Vec<_> = members.map(founder).collect();
         members.sort_by_key(|member| member.node);
@@ -136,6 +143,11 @@ impl MemberList {
                 self.members[at].is_preferred = *is_preferred;
                 Ok(())
             }
+            MemberChange::Drain { node, is_drained } => {
+                let at = self.member(*node)?;
+                self.members[at].is_drained = *is_drained;
+                Ok(())
+            }
         }
     }
 
@@ -163,6 +175,7 @@ impl MemberList {
             address: address.to_owned(),
             role,
             is_preferred,
+            is_drained: false,
         });
         Ok(())
     }

@@ -7,11 +7,11 @@
 //! when it is another than the list has.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Known, Members, open_plaintext};
+use super::{Known, Members, open_plaintext, spreading};
 use crate::address::Address;
 use crate::completion::{Completion, Position, Reply, Sink};
 use crate::core::caller_write::CallerWrite;
@@ -101,6 +101,7 @@ impl Members {
     }
 
     fn run(self: &Arc<Self>) {
+        let mut spread_at = now() + spreading::INTERVAL;
         let mut known = self.lock();
         while !known.is_closing {
             let tasks = std::mem::take(&mut known.tasks);
@@ -121,12 +122,22 @@ impl Members {
                 known = self.lock();
                 continue;
             }
-            known = if known.tasks.is_empty() {
-                self.news.wait(known).unwrap_or_else(PoisonError::into_inner)
-            } else {
-                self.news.wait_timeout(known, PAUSE).unwrap_or_else(PoisonError::into_inner).0
-            };
+            known = self.rest(known);
+            if now() >= spread_at {
+                spread_at = now() + spreading::INTERVAL;
+                self.spread_leaders(&known);
+            }
         }
+    }
+
+    /// Sleeps until there is news, or something is to be looked at again.
+    fn rest<'a>(&self, known: MutexGuard<'a, Known>) -> MutexGuard<'a, Known> {
+        let pause = match () {
+            () if !known.tasks.is_empty() => PAUSE,
+            () if self.may_spread(&known) => spreading::INTERVAL,
+            () => return self.news.wait(known).unwrap_or_else(PoisonError::into_inner),
+        };
+        self.news.wait_timeout(known, pause).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// The task after the next step, or its answer.
@@ -155,7 +166,7 @@ impl Members {
                 }
                 Some(Err(error)) => Err((task.completion, Err(error))),
             },
-            Stage::Following(version) => match has_followed(known, version, &task.goal) {
+            Stage::Following(version) => match self.has_followed(known, version, &task.goal) {
                 true => Err((task.completion, Ok(Position::default().into()))),
                 false => Ok(task),
             },
@@ -213,6 +224,21 @@ impl Members {
         }
     }
 
+    /// Whether what `goal` asked for with the list of this version has come about. A later list counts: it has the change
+    /// in it, or somebody has taken it back.
+    fn has_followed(&self, known: &Known, version: u64, goal: &Goal) -> bool {
+        let Some(list) = &known.list else { return version == 0 };
+        let drains = |change: &MemberChange| matches!(change, MemberChange::Drain { is_drained: true, .. });
+        let is_settled = || match goal {
+            Goal::Join(..) => true,
+            Goal::Changes(changes) => {
+                let is_drained = !changes.iter().any(drains) || self.is_drained(known, list);
+                is_drained && known.regions.values().all(|region| region.follows(list))
+            }
+        };
+        list.version >= version && is_settled()
+    }
+
     /// Has the list changed if this member is reached elsewhere than it says. Once: what it says later is what somebody
     /// wants, perhaps of the next start of this member.
     fn follow_own_address(&self, known: &mut Known) {
@@ -264,14 +290,6 @@ fn next_list(base: &MemberList, goal: &Goal) -> std::result::Result<Option<Membe
             _ => Ok(None),
         },
     }
-}
-
-/// Whether what `goal` asked for with the list of this version has come about. A later list counts: it has the change in
-/// it, or somebody has taken it back.
-fn has_followed(known: &Known, version: u64, goal: &Goal) -> bool {
-    let Some(list) = &known.list else { return version == 0 };
-    let follow = || known.regions.values().all(|region| region.follows(list));
-    list.version >= version && (matches!(goal, Goal::Join(..)) || follow())
 }
 
 /// What became of a written list.
