@@ -29,10 +29,11 @@
 //!
 //! Left to others: whether a message makes sense (the validator), what to send
 //! again (raft; for forwarded writes and their answers the core's `forwarding`). Read in this order: `wire` and `codec`
-//! (messages as bytes), `frame`, `handshake` and `joining`, `queue`, `connection`, `direct` and `outgoing`, `link` and
+//! (messages as bytes), `frame`, `joining`, `handshake` and `asking`, `queue`, `connection`, `direct` and `outgoing`, `link` and
 //! `sender`, `acceptor` and `receiver`, `peer` and `peers`; then `snapshots`.
 
 mod acceptor;
+mod asking;
 pub(crate) mod codec;
 mod forward_codec;
 mod verdict_codec;
@@ -44,6 +45,7 @@ mod direct;
 pub(crate) mod frame;
 mod frame_writer;
 pub(crate) mod handshake;
+mod incoming;
 mod joining;
 mod link;
 mod notices;
@@ -82,9 +84,12 @@ use std::time::Duration;
 use log::warn;
 
 use self::acceptor::Handshakes;
-use self::handshake::{Hello, Purpose, Reason, Refusal, Times, is_announceable};
 #[allow(unused_imports)] // Until members can be added.
-pub(crate) use self::joining::{JoinRequest, Welcome, WelcomeRegion, ask};
+pub(crate) use self::asking::ask;
+use self::handshake::{Hello, Purpose, Reason, Refusal, Times};
+use self::joining::is_announceable;
+#[allow(unused_imports)] // Until members can be added.
+pub(crate) use self::joining::{JoinRequest, Welcome, WelcomeRegion};
 use self::notices::{Notices, Topic};
 use self::peers::Peers;
 pub(crate) use self::snapshots::Sending;
@@ -437,7 +442,7 @@ impl Network {
         }
         self.check_standing(request.node)?;
         let TransportOptions { election_timeout_ms, tick_ms, .. } = self.options;
-        Times { node: own, election_timeout_ms, tick_ms }.check(request.times())?;
+        Times { node: own, election_timeout_ms, tick_ms }.check(Times::of_request(request))?;
         if request.level < self.inbound.level() {
             return Err(self.too_old(request.node));
         }
@@ -445,7 +450,7 @@ impl Network {
         let welcome = self.inbound.welcome(request).map_err(refusing)?;
         let too_long =
             || refusing("what there is to know of the regions is too long for one message".to_owned());
-        joining::welcome_bytes(&welcome).ok_or_else(too_long)
+        asking::welcome_bytes(&welcome).ok_or_else(too_long)
     }
 
     /// Why `node`, whose build knows less than is in this member's log, cannot take part.

@@ -7,11 +7,11 @@
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 
+use super::incoming::Incoming;
 use super::link::Link;
 use super::lock;
 use super::notices::Notices;
 use super::outgoing::Limits;
-use super::receiver::Incoming;
 use super::sockets::OpenSockets;
 use crate::address::Address;
 use crate::types::NodeId;

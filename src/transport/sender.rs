@@ -82,7 +82,7 @@ impl Sender<'_> {
         let node = self.peer.node;
         match report {
             Report::Connected => {
-                info!("connected to node {node}");
+                info!("connected to node {node} at {}", self.peer.address().unwrap_or_default());
                 self.network.inbound.connected(node);
             }
             Report::Disconnected => self.network.inbound.disconnected(node),
