@@ -197,7 +197,8 @@ pub trait Inbound: Send + Sync + 'static {
     /// member is refused.
     fn knows(&self, node: NodeId) -> Standing;
 
-    /// `node` says that it can be reached at `address` now, where it is dialed from now on.
+    /// `node` says that it can be reached at `address`, which is another than the one listed or the one it said before. It
+    /// is dialed there from now on; when a dial fails, the next one goes where it is listed, and so on.
     fn announced(&self, node: NodeId, address: &str);
 
     /// The member `by`, which this one dialed, says that this one was removed from the cluster. Called once for a member
