@@ -124,7 +124,7 @@ pub struct TransportOptions {
     /// Where to accept peers, as `host:port`. Port 0 lets the system choose.
     pub listen: String,
     /// The members with their addresses as `host:port`, looked up anew at each attempt. May name this member,
-    /// which is skipped. [`Transport::set_peers`] replaces them.
+    /// which is skipped. `Transport::set_peers` replaces them.
     pub peers: Vec<(NodeId, String)>,
     /// Where the others reach this member, as `host:port`; empty to say nothing of it.
     pub announce: String,
