@@ -20,7 +20,7 @@ use crate::core::peer::moving::RegionMembers;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::regions::RegionMap;
-use crate::transport::joining::{JoinRequest, Welcome, WelcomeRegion};
+use crate::transport::{JoinRequest, Welcome, WelcomeRegion};
 use crate::transport::{Standing, Transport};
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId, LogIndex, NodeId, RegionId};
 

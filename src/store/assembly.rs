@@ -51,7 +51,7 @@ use crate::store::pending_installs::{self, Pending};
 use crate::store::threads::Threads;
 use crate::store::{Inner, Timeouts};
 use crate::time::now;
-use crate::transport::joining::{self, JoinRequest, WelcomeRegion};
+use crate::transport::{self, JoinRequest, WelcomeRegion};
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
 use crate::types::{ApplyState, CONDITIONS_LEVEL, ClusterId, NEWEST_LEVEL, NodeId};
 
@@ -207,7 +207,7 @@ fn first_regions_of(
         cluster_name: config.cluster_name.meaning().0.clone(),
     };
     let give_up_at = now() + Duration::from_millis(config.join_timeout_ms);
-    let welcome = joining::ask(addresses, &request, give_up_at, &|| false)?;
+    let welcome = transport::ask(addresses, &request, give_up_at, &|| false)?;
     directory.join(welcome.cluster);
     let region = |region: WelcomeRegion| {
         Region::without_data(region.id, region.start_key, region.end_key, region.version)

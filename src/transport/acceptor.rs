@@ -230,13 +230,13 @@ fn welcome(network: &Arc<Network>, theirs: &Hello, protocol: Protocol, socket: &
     let Some(peer) = &peers::let_in(network, theirs.from, &theirs.announced) else {
         return break_off(socket);
     };
-    if peer.announce(&theirs.announced) {
-        info!("node {} says that it is at {} now", theirs.from, theirs.announced);
-        network.inbound.announced(theirs.from, &theirs.announced);
-    }
     lock(&peer.incoming.notices).accepted();
     if !receiver::is_of_newest_boot(peer, theirs.boot_count) {
         return break_off(socket);
+    }
+    if peer.announce(&theirs.announced) {
+        info!("node {} says that it is at {} now", theirs.from, theirs.announced);
+        network.inbound.announced(theirs.from, &theirs.announced);
     }
     // An idle peer may send nothing for any length of time; one that is gone without a word is found by the keep-alive.
     let prepared = socket.set_read_timeout(None).and_then(|()| socket.set_keepalive(true));

@@ -2,7 +2,7 @@
 //!
 //! Owns the hello both sides send, the refusal, and the comparison. The dialer speaks first; the acceptor
 //! answers with its own hello or with a refusal; then the dialer compares too. A member that is to be speaks otherwise:
-//! see [`joining`](super::joining), whose two parts are read and written here too. What always holds: no message
+//! see [`asking`](super::asking), whose two parts are read and written here too. What always holds: no message
 //! is delivered from, or sent to, a member whose cluster, number, election timeout or tick differs from what
 //! this one expects; the whole handshake has one deadline, however slowly bytes arrive; no length that was received
 //! sizes an allocation before it is checked. Every refusal names the option to correct. Whether a member's instance
@@ -33,9 +33,8 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::deadlined::Deadlined;
-use super::joining::{self, JoinRequest, Welcome};
+use super::joining::{self, ADDRESS_BYTES_MAX, JoinRequest, Welcome, is_announceable};
 use super::protocol::Protocol;
-use crate::address::Address;
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 /// How long a whole handshake may take.
@@ -52,9 +51,6 @@ const KIND_HELLO: u32 = 1;
 const KIND_REFUSAL: u32 = 2;
 pub(super) const KIND_JOIN: u32 = 3;
 pub(super) const KIND_WELCOME: u32 = 4;
-
-/// The longest address that crosses: no name of a host is longer than 253 bytes.
-pub(super) const ADDRESS_BYTES_MAX: usize = 300;
 
 /// What a member says about itself and about the member it talks to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,6 +235,12 @@ pub(super) struct Times {
 }
 
 impl Times {
+    /// Those of a member that is to be.
+    pub(super) fn of_request(request: &JoinRequest) -> Self {
+        let JoinRequest { node, election_timeout_ms, tick_ms, .. } = *request;
+        Self { node, election_timeout_ms, tick_ms }
+    }
+
     /// Compares them with those of another member.
     pub(super) fn check(self, theirs: Self) -> Result<(), Refusal> {
         let (own, other) = (self.node, theirs.node);
@@ -292,7 +294,7 @@ pub(crate) fn dial(
 pub(crate) enum Caller {
     /// A member, which agrees and has been answered, in this version.
     Member(Hello, Protocol),
-    /// One that is to be a member and waits for an answer: see [`joining`](super::joining).
+    /// One that is to be a member and waits for an answer: see [`asking`](super::asking).
     Newcomer(JoinRequest),
 }
 
@@ -429,8 +431,13 @@ pub(super) fn read_part_if(
     }
     Ok(match kind {
         KIND_HELLO => Part::Hello(parse_hello(&body)?, protocol),
-        KIND_JOIN => Part::Join(joining::parse_request(body)?),
-        KIND_WELCOME => Part::Welcome(joining::parse_welcome(body)?),
+        KIND_JOIN => Part::Join(
+            joining::parse_request(body)
+                .ok_or(HandshakeError::Foreign("its request to join is malformed"))?,
+        ),
+        KIND_WELCOME => Part::Welcome(
+            joining::parse_welcome(body).ok_or(HandshakeError::Foreign("its welcome is malformed"))?,
+        ),
         _ => Part::Refusal(parse_refusal(&body)),
     })
 }
@@ -512,12 +519,6 @@ fn parse_address(bytes: &[u8]) -> Result<String, HandshakeError> {
 
 fn no_address() -> HandshakeError {
     HandshakeError::Foreign("what it announces is no address")
-}
-
-/// Whether a member may say that it can be reached there; nothing says that it does not say where.
-pub(super) fn is_announceable(text: &str) -> bool {
-    let is_reachable = || Address::parse(text).is_ok_and(|address| address.port() != 0);
-    text.is_empty() || (text.len() <= ADDRESS_BYTES_MAX && is_reachable())
 }
 
 fn parse_refusal(body: &[u8]) -> Refusal {

@@ -12,9 +12,10 @@ use std::io::{self, Read};
 
 use super::{
     HELLO_BYTES, HandshakeError, Heard, Hello, KIND_HELLO, PREAMBLE_BYTES, Part, Protocol, Purpose, Reason,
-    Refusal, TEXT_BYTES_MAX, answer_to, hello_bytes, is_announceable, joining, part_bytes, read_part,
-    receive, refusal_bytes,
+    Refusal, TEXT_BYTES_MAX, answer_to, hello_bytes, is_announceable, part_bytes, read_part, receive,
+    refusal_bytes,
 };
+use crate::transport::asking;
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 const CLUSTER: ClusterId = ClusterId(0x0123_4567_89ab_cdef);
@@ -77,7 +78,7 @@ pub fn fuzz_handshake(data: &[u8]) {
         dialing(&mut stream, protocol, &bytes)
     }
     let mut stream = Pieces { bytes: &bytes, most: usize::from(*cut) + 1 };
-    joining::fuzz_answer(&mut stream, &bytes);
+    asking::fuzz_answer(&mut stream, &bytes);
 }
 
 /// A hello of one to one, members or not. Node 3 has a raft snapshot to send.
@@ -135,7 +136,7 @@ fn accepting(stream: &mut impl Read, bytes: &[u8]) {
         }
         Ok(Heard::Join(request)) => {
             assert_eq!(wanted, None, "a member does not ask to become one");
-            joining::check_fuzzed(&request, bytes);
+            asking::check_fuzzed(&request, bytes);
         }
         Err(error) => {
             assert_eq!(wanted, None, "a member that agrees is let in: {error}");

@@ -29,10 +29,11 @@
 //!
 //! Left to others: whether a message makes sense (the validator), what to send
 //! again (raft; for forwarded writes and their answers the core's `forwarding`). Read in this order: `wire` and `codec`
-//! (messages as bytes), `frame`, `handshake` and `joining`, `queue`, `connection`, `direct` and `outgoing`, `link` and
+//! (messages as bytes), `frame`, `joining`, `handshake` and `asking`, `queue`, `connection`, `direct` and `outgoing`, `link` and
 //! `sender`, `acceptor` and `receiver`, `peer` and `peers`; then `snapshots`.
 
 mod acceptor;
+mod asking;
 pub(crate) mod codec;
 mod forward_codec;
 mod verdict_codec;
@@ -44,7 +45,8 @@ mod direct;
 pub(crate) mod frame;
 mod frame_writer;
 pub(crate) mod handshake;
-pub(crate) mod joining;
+mod incoming;
+mod joining;
 mod link;
 mod notices;
 mod outgoing;
@@ -82,9 +84,10 @@ use std::time::Duration;
 use log::warn;
 
 use self::acceptor::Handshakes;
-use self::handshake::{Hello, Purpose, Reason, Refusal, Times, is_announceable};
-#[allow(unused_imports)] // Until members can be added.
-pub(crate) use self::joining::{JoinRequest, Welcome, WelcomeRegion, ask};
+pub(crate) use self::asking::ask;
+use self::handshake::{Hello, Purpose, Reason, Refusal, Times};
+use self::joining::is_announceable;
+pub(crate) use self::joining::{JoinRequest, Welcome, WelcomeRegion};
 use self::notices::{Notices, Topic};
 use self::peers::Peers;
 pub(crate) use self::snapshots::Sending;
@@ -119,7 +122,7 @@ pub struct TransportOptions {
     /// Where to accept peers, as `host:port`. Port 0 lets the system choose.
     pub listen: String,
     /// The members with their addresses as `host:port`, looked up anew at each attempt. May name this member,
-    /// which is skipped. [`Transport::set_peers`] replaces them.
+    /// which is skipped. `Transport::set_peers` replaces them.
     pub peers: Vec<(NodeId, String)>,
     /// Where the others reach this member, as `host:port`; empty to say nothing of it.
     pub announce: String,
@@ -192,7 +195,8 @@ pub trait Inbound: Send + Sync + 'static {
     /// member is refused.
     fn knows(&self, node: NodeId) -> Standing;
 
-    /// `node` says that it can be reached at `address` now, where it is dialed from now on.
+    /// `node` says that it can be reached at `address`, which is another than the one listed or the one it said before. It
+    /// is dialed there from now on; when a dial fails, the next one goes where it is listed, and so on.
     fn announced(&self, node: NodeId, address: &str);
 
     /// The member `by`, which this one dialed, says that this one was removed from the cluster. Called once for a member
@@ -316,7 +320,6 @@ impl Transport {
     /// Makes these the other members, with their addresses as `host:port`; may name this member, which is skipped. New ones
     /// are dialed, and those that are not named are left, also those that came by themselves: they come again if they
     /// belong here. An address counts if it differs from that of the last call. Does not wait for anything.
-    #[allow(dead_code)] // Until members can be added.
     pub(crate) fn set_peers(&self, peers: Vec<(NodeId, String)>) {
         if let Err(error) = peers::list(&self.network, peers) {
             warn!("a member is not dialed until it dials this one: no thread could be started: {error}");
@@ -437,7 +440,7 @@ impl Network {
         }
         self.check_standing(request.node)?;
         let TransportOptions { election_timeout_ms, tick_ms, .. } = self.options;
-        Times { node: own, election_timeout_ms, tick_ms }.check(request.times())?;
+        Times { node: own, election_timeout_ms, tick_ms }.check(Times::of_request(request))?;
         if request.level < self.inbound.level() {
             return Err(self.too_old(request.node));
         }
@@ -445,7 +448,7 @@ impl Network {
         let welcome = self.inbound.welcome(request).map_err(refusing)?;
         let too_long =
             || refusing("what there is to know of the regions is too long for one message".to_owned());
-        joining::welcome_bytes(&welcome).ok_or_else(too_long)
+        asking::welcome_bytes(&welcome).ok_or_else(too_long)
     }
 
     /// Why `node`, whose build knows less than is in this member's log, cannot take part.

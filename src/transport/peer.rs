@@ -7,11 +7,11 @@
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 
+use super::incoming::Incoming;
 use super::link::Link;
 use super::lock;
 use super::notices::Notices;
 use super::outgoing::Limits;
-use super::receiver::Incoming;
 use super::sockets::OpenSockets;
 use crate::address::Address;
 use crate::types::NodeId;
@@ -37,8 +37,18 @@ pub(super) struct Peer {
 struct Route {
     /// As it is listed; none for a stranger.
     listed: Option<String>,
+    /// As it has said since it was listed otherwise than before.
+    announced: Option<String>,
+    /// What it announced did not lead to it, so that it is dialed where it is listed.
+    is_listed_next: bool,
+}
+
+impl Route {
     /// Where it is dialed.
-    dialed: Option<String>,
+    fn dialed(&self) -> Option<&str> {
+        let announced = self.announced.as_deref().filter(|_| !self.is_listed_next);
+        announced.or(self.listed.as_deref())
+    }
 }
 
 impl Peer {
@@ -58,7 +68,7 @@ impl Peer {
 
     /// Where to dial it, if that is known.
     pub(super) fn address(&self) -> Option<String> {
-        lock(&self.route).dialed.clone()
+        lock(&self.route).dialed().map(str::to_owned)
     }
 
     /// Whether it is listed; if not, it is a stranger that was let in.
@@ -72,22 +82,32 @@ impl Peer {
         if route.listed.as_ref() == Some(&address) {
             return;
         }
-        let is_new = !is_same(route.dialed.as_deref(), &address);
-        route.listed = Some(address.clone());
-        route.dialed = Some(address);
+        let is_new = !is_same(route.dialed(), &address);
+        *route = Route { listed: Some(address), ..Route::default() };
         drop(route);
         if is_new {
             self.link.hurry();
         }
     }
 
+    /// It was dialed there in vain: it may have announced what only itself can use, or have moved since.
+    pub(super) fn dialed_in_vain(&self, address: &str) {
+        let mut route = lock(&self.route);
+        let has_choice = route.announced.is_some() && route.listed.is_some();
+        if has_choice && route.dialed() == Some(address) {
+            route.is_listed_next = !route.is_listed_next;
+        }
+    }
+
     /// It says that it can be reached at this address. True when that is news.
     pub(super) fn announce(&self, address: &str) -> bool {
         let mut route = lock(&self.route);
-        if address.is_empty() || is_same(route.dialed.as_deref(), address) {
+        let known = route.announced.as_deref().or(route.listed.as_deref());
+        if address.is_empty() || is_same(known, address) {
             return false;
         }
-        route.dialed = Some(address.to_owned());
+        route.announced = Some(address.to_owned());
+        route.is_listed_next = false;
         drop(route);
         self.link.hurry();
         true

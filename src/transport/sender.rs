@@ -82,7 +82,7 @@ impl Sender<'_> {
         let node = self.peer.node;
         match report {
             Report::Connected => {
-                info!("connected to node {node}");
+                info!("connected to node {node} at {}", self.peer.address().unwrap_or_default());
                 self.network.inbound.connected(node);
             }
             Report::Disconnected => self.network.inbound.disconnected(node),
@@ -92,6 +92,7 @@ impl Sender<'_> {
 
     fn dial(&mut self) {
         self.said_lost_end = self.network.inbound.lacks_end();
+        let address = self.peer.address();
         match self.dialer.dial() {
             Ok((socket, protocol)) => {
                 let may_change = self.said_lost_end || protocol < Protocol::NEWEST;
@@ -101,19 +102,21 @@ impl Sender<'_> {
                 self.peer.link.opened(Arc::clone(&socket), protocol, looks);
                 self.socket = Some(socket);
             }
-            Err(error) => self.fail(&error),
+            Err(error) => {
+                self.fail(&error, address.as_deref().unwrap_or("an address that is not known"));
+                address.iter().for_each(|address| self.peer.dialed_in_vain(address));
+            }
         }
     }
 
-    fn fail(&mut self, error: &HandshakeError) {
+    fn fail(&mut self, error: &HandshakeError, address: &str) {
         let topic = match error {
             HandshakeError::Io(_) | HandshakeError::Foreign(_) => Topic::Dial,
             HandshakeError::Refusing(_, refusal) | HandshakeError::Refused(refusal) => {
                 Topic::DialRefusal(refusal.reason)
             }
         };
-        let (node, address) = (self.peer.node, self.peer.address());
-        let address = address.as_deref().unwrap_or("an address that is not known");
+        let node = self.peer.node;
         let level = if self.peer.link.failed(topic) { Level::Warn } else { Level::Debug };
         log!(level, "cannot connect to node {node} at {address}; retrying: {error}");
         let says_removed = matches!(error, HandshakeError::Refused(Refusal { reason: Reason::Removed, .. }));

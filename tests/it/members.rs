@@ -214,3 +214,142 @@ fn a_member_that_is_lost_for_good_is_replaced_under_a_new_number() {
     drop(cluster.stores.remove(&1));
     cluster.put(4, b"after", b"");
 }
+
+/// Asks again and again until it holds.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + HANG_TIMEOUT;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_learner_has_everything_and_no_vote_until_it_is_promoted() {
+    let mut cluster = Cluster::of_one("");
+    cluster.put(1, b"before", b"");
+    let (sender, done) = std::sync::mpsc::channel();
+    let told = move |answer| drop(sender.send(answer));
+    let learner = [cluster.add(2, MemberRole::Learner)];
+    cluster.store(1).asynchronous().change_members(&learner, Some(HANG_TIMEOUT), told).expect("accepted");
+    cluster.open(2);
+    done.recv_timeout(HANG_TIMEOUT).expect("it is answered").expect("every region follows");
+
+    assert_eq!(cluster.voters(1), [1]);
+    assert_eq!(cluster.pairs(2), cluster.pairs(1));
+    // The only voter needs nobody.
+    drop(cluster.stores.remove(&2));
+    cluster.put(1, b"alone", b"");
+    cluster.open(2);
+    cluster.change(2, &[MemberChange::Promote { node: NodeId(2) }]);
+    assert_eq!(cluster.voters(1), [1, 2]);
+    cluster.change(1, &[MemberChange::Demote { node: NodeId(1) }]);
+    wait_until("the new voter leads", || cluster.store(1).status().leader == Some(NodeId(2)));
+    cluster.put(1, b"after", b"");
+    assert_eq!(cluster.pairs(2), cluster.pairs(1));
+}
+
+#[test]
+fn a_number_is_joined_by_one_directory() {
+    let mut cluster = Cluster::of_one("");
+    cluster.grow(1, &[2, 3]);
+    drop(cluster.stores.remove(&3));
+    let path = cluster.directory.path().join("3");
+    std::fs::remove_dir_all(&path).expect("its disk is gone");
+
+    let mut config = cluster.config(3);
+    config.set("cluster.join", cluster.address(1)).expect("an address");
+    config.set("cluster.join_timeout_ms", "1500").expect("in range");
+    let refused = Store::open(&path, &config).err().expect("it is not let in");
+
+    assert!(refused.detail().contains("belongs to another directory"), "{refused}");
+    // Nor is anybody who was not added.
+    let mut config = cluster.config(5);
+    config.set("cluster.join", cluster.address(2)).expect("an address");
+    config.set("cluster.join_timeout_ms", "100").expect("in range");
+    let refused = Store::open(&cluster.directory.path().join("5"), &config).err().expect("it is not let in");
+    assert!(refused.detail().contains("is not in the list of members"), "{refused}");
+    assert_eq!(refused.code(), Code::Network);
+}
+
+#[test]
+fn changes_that_make_no_sense_are_refused_with_a_reason() {
+    let mut cluster = Cluster::of_one("");
+    let refused = |cluster: &Cluster, change: MemberChange| {
+        let error = cluster.store(1).change_members(&[change], Some(HANG_TIMEOUT)).expect_err("refused");
+        assert_eq!(error.code(), Code::InvalidArgument);
+        error.detail().to_owned()
+    };
+
+    assert!(refused(&cluster, cluster.add(1, MemberRole::Voter)).contains("is a member already"));
+    let remove = MemberChange::Remove { node: NodeId(1) };
+    assert!(refused(&cluster, remove.clone()).contains("left to vote"));
+    cluster.grow(1, &[2]);
+    cluster.change(2, &[MemberChange::Remove { node: NodeId(2) }]);
+    assert!(refused(&cluster, cluster.add(2, MemberRole::Voter)).contains("the next free one is 3"));
+    let far = MemberChange::Add { node: NodeId(3), address: "192.0.2.1:7".into(), role: MemberRole::Voter };
+    assert!(refused(&cluster, far).contains("transport.insecure"));
+    // Nothing of that has done harm.
+    cluster.put(1, b"key", b"");
+}
+
+#[test]
+fn a_member_comes_back_at_another_address() {
+    let mut cluster = Cluster::of_one("");
+    cluster.grow(1, &[2, 3]);
+    drop(cluster.stores.remove(&2));
+    cluster.addresses[1] = reserved_addresses(1).remove(0);
+
+    cluster.open(2);
+
+    cluster.put(2, b"key", b"");
+    let address = cluster.address(2).to_owned();
+    wait_until("everybody knows the address", || {
+        let knows = |node| cluster.store(node).members().members[1].address == address;
+        [1, 2, 3].into_iter().all(knows)
+    });
+    assert_eq!(cluster.pairs(2), cluster.pairs(1));
+}
+
+#[test]
+fn members_that_are_drained_lead_nothing_and_preferred_ones_lead_all() {
+    let mut cluster = Cluster::of_one("b,c,d,e,f");
+    cluster.grow(1, &[2, 3]);
+    let led = |cluster: &Cluster| {
+        let members = cluster.store(3).members().members;
+        members.iter().map(|member| member.led_regions).collect::<Vec<_>>()
+    };
+    wait_until("each leads two", || led(&cluster) == [2, 2, 2]);
+
+    cluster.change(2, &[MemberChange::Drain { node: NodeId(1), is_drained: true }]);
+    wait_until("the others lead three each", || led(&cluster) == [0, 3, 3]);
+    cluster.change(2, &[MemberChange::Prefer { node: NodeId(3), is_preferred: true }]);
+    wait_until("the preferred one leads", || led(&cluster) == [0, 0, 6]);
+    let back = [
+        MemberChange::Drain { node: NodeId(1), is_drained: false },
+        MemberChange::Prefer { node: NodeId(3), is_preferred: false },
+    ];
+    cluster.change(1, &back);
+    wait_until("each leads two again", || led(&cluster) == [2, 2, 2]);
+}
+
+#[test]
+fn a_removed_leader_hands_over_and_says_that_it_was_removed() {
+    let mut cluster = Cluster::of_one("m");
+    cluster.grow(1, &[2, 3]);
+    cluster.change(1, &[MemberChange::Prefer { node: NodeId(1), is_preferred: true }]);
+    wait_until("it leads both", || cluster.store(2).members().members[0].led_regions == 2);
+
+    cluster.change(2, &[MemberChange::Remove { node: NodeId(1) }]);
+
+    assert_eq!(cluster.voters(3), [2, 3]);
+    cluster.put(2, b"a", b"");
+    cluster.put(3, b"z", b"");
+    wait_until("it says so", || {
+        let mut batch = Batch::default();
+        batch.put(b"key", b"").expect("small");
+        let options = WriteOptions { timeout: Some(Duration::from_millis(100)) };
+        let refused = cluster.store(1).write(&mut batch, &options);
+        refused.is_err_and(|error| error.code() == Code::Removed)
+    });
+}

@@ -87,7 +87,7 @@ pub(crate) struct Sending {
     /// When it becomes true, the sending ends soon.
     pub cancelled: Arc<AtomicBool>,
     /// Called with whether the receiver has all of it, on a thread of the transport; on that of the caller of
-    /// [`send_snapshot`](super::Transport::send_snapshot) or [`close`](super::Transport::close) if it never runs. It may
-    /// neither block nor shut the transport down.
+    /// [`send_snapshot`](super::Transport::send_snapshot), [`set_peers`](super::Transport::set_peers) or
+    /// [`close`](super::Transport::close) if it never runs. It may neither block nor shut the transport down.
     pub ended: Box<dyn FnOnce(bool) + Send>,
 }

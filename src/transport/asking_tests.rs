@@ -1,15 +1,16 @@
 //! What a member that is to be asks and hears, from members, strangers and nobody.
 
-use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
+use super::super::joining::{REQUEST_BYTES, WelcomeRegion, parse_request, parse_welcome};
 use super::*;
 use crate::documented::examples;
 use crate::transport::tests::*;
 use crate::transport::upgrade_tests::build_before;
 use crate::transport::{Standing, lock};
+use crate::types::{InstanceId, ClusterId, NodeId, RegionId};
 
 fn request(node: u64) -> JoinRequest {
     JoinRequest {
@@ -102,30 +103,30 @@ fn what_is_malformed_is_refused_whatever_lengths_and_numbers_it_tells() {
         body[at..at + bytes.len()].copy_from_slice(bytes);
         parse_request(body)
     };
-    assert!(with(0, &9_u64.to_le_bytes()).is_ok());
+    assert!(with(0, &9_u64.to_le_bytes()).is_some());
     for length in [0, 15, 17, u32::MAX] {
-        assert!(with(32, &length.to_le_bytes()).is_err(), "an address of {length} bytes");
+        assert!(with(32, &length.to_le_bytes()).is_none(), "an address of {length} bytes");
     }
-    assert!(with(36, b"a b").is_err(), "no address");
-    assert!(with(good.len() - 1, &[0xff]).is_err(), "no text");
-    assert!(parse_request([&good[..], &[0]].concat()).is_err(), "something behind it");
+    assert!(with(36, b"a b").is_none(), "no address");
+    assert!(with(good.len() - 1, &[0xff]).is_none(), "no text");
+    assert!(parse_request([&good[..], &[0]].concat()).is_none(), "something behind it");
     let long = JoinRequest { cluster_name: "n".repeat(NAME_BYTES_MAX + 1), ..request(4) };
-    assert!(parse_request(request_bytes(&long).split_off(24)).is_err());
+    assert!(parse_request(request_bytes(&long).split_off(24)).is_none());
 
     let good = welcome_bytes(&welcome()).expect("short").split_off(24);
     for at in [24, good.len() - 31, 44] {
         let mut body = good.clone();
         body[at..at + 4].fill(0xff);
-        assert!(parse_welcome(body).is_err(), "a count or length at {at} that is not there");
+        assert!(parse_welcome(body).is_none(), "a count or length at {at} that is not there");
     }
     let foul = Welcome { members: vec![(NodeId(1), "a:1\x1b[2J".to_owned())], ..welcome() };
-    assert!(parse_welcome(welcome_bytes(&foul).expect("short").split_off(24)).is_err(), "no address");
+    assert!(parse_welcome(welcome_bytes(&foul).expect("short").split_off(24)).is_none(), "no address");
 }
 
 #[test]
 fn a_welcome_that_no_member_would_read_is_not_sent() {
     let mut long = welcome();
-    long.regions[0].end_key = vec![1; WELCOME_BYTES_MAX];
+    long.regions[0].end_key = vec![1; *WELCOME_BYTES.end()];
     assert!(welcome_bytes(&long).is_none());
 }
 
