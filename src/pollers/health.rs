@@ -75,11 +75,18 @@ impl Health {
         if self.closing.load(Ordering::SeqCst) {
             return Err(Error::new(Code::Closed));
         }
-        if let Some(node) = self.removed.get() {
-            let detail = format!("node {node} was removed from its cluster");
-            return Err(Error::with_detail(Code::Removed, detail));
-        }
+        self.check_member()?;
         self.poisoned().map_or(Ok(()), |cause| Err(poisoned_by(cause)))
+    }
+
+    /// Whether this member belongs to its cluster.
+    ///
+    /// # Errors
+    /// `REMOVED`.
+    pub(crate) fn check_member(&self) -> Result<()> {
+        let removed =
+            |node| Error::with_detail(Code::Removed, format!("node {node} was removed from its cluster"));
+        self.removed.get().map_or(Ok(()), |node| Err(removed(node)))
     }
 
     /// Publishes the status of the peers whose status has changed, in one step.

@@ -147,6 +147,7 @@ impl Members {
     /// This member belongs to the cluster no more.
     pub(crate) fn on_removed(&self) {
         self.health.remove(self.own.node);
+        self.news.notify_all();
     }
 
     /// What `node` is to this member.

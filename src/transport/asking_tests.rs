@@ -10,7 +10,7 @@ use crate::documented::examples;
 use crate::transport::tests::*;
 use crate::transport::upgrade_tests::build_before;
 use crate::transport::{Standing, lock};
-use crate::types::{InstanceId, ClusterId, NodeId, RegionId};
+use crate::types::{ClusterId, InstanceId, NodeId, RegionId};
 
 fn request(node: u64) -> JoinRequest {
     JoinRequest {

@@ -102,7 +102,8 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
 
 /// The request as bytes.
 pub(super) fn request_body(request: &JoinRequest) -> Vec<u8> {
-    let JoinRequest { node, instance, level, election_timeout_ms, tick_ms, announced, cluster_name } = request;
+    let JoinRequest { node, instance, level, election_timeout_ms, tick_ms, announced, cluster_name } =
+        request;
     let mut body = Vec::new();
     let head = [node.get(), instance.get(), u64::from(*level), *election_timeout_ms, *tick_ms];
     put_words(&mut body, &head);

@@ -150,6 +150,13 @@ impl Members {
         if task.completion.is_answered() || task.deadline + PAUSE < now() {
             return Err((task.completion, Err(Error::new(Code::Timeout))));
         }
+        if let Err(removed) = self.health.check_member() {
+            // This member is dropped by the first region, which is the last, and there by the last step but those that
+            // drop others. So all that was asked for with its removal has come about.
+            let is_followed = matches!(task.stage, Stage::Following(_));
+            let answer = if is_followed { Ok(Reply::default()) } else { Err(removed) };
+            return Err((task.completion, answer));
+        }
         match task.stage {
             Stage::Waiting(until) if now() < until => Ok(task),
             Stage::Waiting(_) => self.write(known, task),
