@@ -13,9 +13,11 @@
 //! | 7 | 1 and later, in the hello | a connection may be for messages, a raft snapshot, or to join |
 
 use super::wire::CodecError;
-use crate::core::command::{is_conditional, is_level};
+use crate::core::command::{is_conditional, is_level, is_members};
 use crate::core::ports::{Body, PeerMessage};
 use crate::error::Code;
+#[cfg(any(test, feature = "simulation"))]
+use crate::types::CONDITIONS_LEVEL;
 use crate::types::Version;
 
 /// A version of the protocol.
@@ -52,7 +54,11 @@ impl Protocol {
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
     pub(crate) const fn of_level(level: u16) -> Self {
-        if level == 0 { Self::Four } else { Self::NEWEST }
+        match level {
+            0 => Self::Four,
+            CONDITIONS_LEVEL => Self::Six,
+            _ => Self::NEWEST,
+        }
     }
 
     /// The version with this number, if this build speaks it.
@@ -64,22 +70,35 @@ impl Protocol {
     /// Whether a member that speaks this, and may know nothing newer, can make something of `message`. The core says
     /// nothing else to it; this is the last check.
     pub(super) fn check(self, message: &PeerMessage) -> Result<(), CodecError> {
-        if self > Self::Four {
-            return Ok(());
-        }
-        let is_newer = match &message.body {
-            Body::Raft(raft) => raft.entries.iter().any(|entry| is_newer(&entry.data)),
-            Body::Forward(forward) => forward.writes.iter().any(|data| is_newer(data)),
+        let is_newer = match self {
+            Self::Four => is_newer_than_four(message),
+            Self::Five | Self::Six => has_data(message, is_members),
+            Self::Seven => false,
+        };
+        if is_newer { Err(CodecError::Newer) } else { Ok(()) }
+    }
+}
+
+/// Whether the message has an entry or a write of such data.
+fn has_data(message: &PeerMessage, is_such: fn(&[u8]) -> bool) -> bool {
+    match &message.body {
+        Body::Raft(raft) => raft.entries.iter().any(|entry| is_such(&entry.data)),
+        Body::Forward(forward) => forward.writes.iter().any(|data| is_such(data)),
+        Body::ForwardAnswer(_) | Body::Heartbeats(_) => false,
+    }
+}
+
+fn is_newer_than_four(message: &PeerMessage) -> bool {
+    has_data(message, is_newer)
+        || match &message.body {
             Body::ForwardAnswer(answer) => {
                 answer.verdicts.iter().any(|verdict| match &verdict.outcome {
                     Ok(reply) => reply.effects().is_some() || reply.version != Version::UNKNOWN,
                     Err(refusal) => refusal.precondition.is_some() || is_newer_code(refusal.code),
                 }) || answer.refused.is_some_and(|refused| is_newer_code(refused.code))
             }
-            Body::Heartbeats(_) => false,
-        };
-        if is_newer { Err(CodecError::Newer) } else { Ok(()) }
-    }
+            _ => false,
+        }
 }
 
 fn is_newer_code(code: Code) -> bool {
@@ -87,5 +106,5 @@ fn is_newer_code(code: Code) -> bool {
 }
 
 fn is_newer(data: &[u8]) -> bool {
-    is_conditional(data) || is_level(data)
+    is_conditional(data) || is_level(data) || is_members(data)
 }
