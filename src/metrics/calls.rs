@@ -117,6 +117,7 @@ mod tests {
             ("read", "OK", both),
             ("local_read", "OK", 0),
             ("transfer", "OK", 0),
+            ("members", "OK", 0),
         ];
         assert_eq!(calls.rows().collect::<Vec<_>>(), expected);
     }

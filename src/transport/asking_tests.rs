@@ -105,9 +105,9 @@ fn what_is_malformed_is_refused_whatever_lengths_and_numbers_it_tells() {
     };
     assert!(with(0, &9_u64.to_le_bytes()).is_some());
     for length in [0, 15, 17, u32::MAX] {
-        assert!(with(32, &length.to_le_bytes()).is_none(), "an address of {length} bytes");
+        assert!(with(40, &length.to_le_bytes()).is_none(), "an address of {length} bytes");
     }
-    assert!(with(36, b"a b").is_none(), "no address");
+    assert!(with(44, b"a b").is_none(), "no address");
     assert!(with(good.len() - 1, &[0xff]).is_none(), "no text");
     assert!(parse_request([&good[..], &[0]].concat()).is_none(), "something behind it");
     let long = JoinRequest { cluster_name: "n".repeat(NAME_BYTES_MAX + 1), ..request(4) };

@@ -13,7 +13,7 @@ use super::notices::Topic;
 use super::snapshots::shelf::Shelf;
 use super::*;
 use crate::core::ports::Body;
-use crate::types::{BOOTSTRAP_EPOCH, RegionId};
+use crate::types::{BOOTSTRAP_EPOCH, NEWEST_LEVEL, RegionId};
 
 /// Longer than any of these tests takes on a busy machine.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -404,7 +404,7 @@ fn a_member_is_introduced_before_it_is_heard_and_anew_when_it_has_its_end_back()
     let peers = [(52, two.transport.local_addr().to_string())];
     let one = start_with(TransportOptions { boot_count: 4, ..options(51, &peers) }, lacking);
     connect(&one, 51, &two, 52);
-    let introduction = Introduction { node: NodeId(51), boot_count: 4, boot: 1, lost_end: true, level: 1 };
+    let introduction = Introduction { node: NodeId(51), boot_count: 4, boot: 1, lost_end: true, level: NEWEST_LEVEL };
     assert_eq!(lock(&two.inbound.state).introduced, [introduction]);
 
     one.inbound.update(|state| state.lacks_end = false);

@@ -62,7 +62,9 @@ impl Cluster {
     fn addressed_peer(&self, host: usize, region: RegionId, message: &PeerMessage) -> Option<&Peer> {
         let (node, from) = (NodeId(host as u64 + 1), message.from());
         let peer = self.hosts[host].member.peer_of(region)?;
-        (message.to() == node && from != node && peer.region().has_member(from)).then_some(peer)
+        // Whoever speaks is heard, in the configuration or not.
+        let is_somebody = from != node && ![0, u64::MAX].contains(&from.get());
+        (message.to() == node && is_somebody).then_some(peer)
     }
 
     /// The member that considers itself leader of `region`, and its term.
