@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 from . import _almadia
 from ._almadia import Batch, Items
-from .errors import AlmadiaError
+from .errors import AlmadiaError, WriteTimeoutError
 from .status import RaftSnapshotStatus, RegionStatus, Status
 from .typing import MISSING, BytesLike, Missing
 
 if TYPE_CHECKING:
     from .log import Forwarder
+    from .membership import Change, MemberTable
 
 CLOSE_SECONDS = 5.0
 """Default timeout of closing a store."""
@@ -96,6 +97,25 @@ class BaseStore:
 
     def _raft_snapshots(self) -> list[RaftSnapshotStatus]:
         return [RaftSnapshotStatus(*fields) for fields in self._core.raft_snapshots()]
+
+    # almadia.membership is imported late: the dataclasses that it needs take longer to import than all else.
+
+    def _members(self) -> MemberTable:
+        from .membership import Member, MemberTable
+
+        version, members, unsettled = self._core.members()
+        return MemberTable(version, tuple(Member(*fields) for fields in members), unsettled)
+
+    @staticmethod
+    def _encoded(changes: tuple[Change, ...]) -> list[tuple[str, object, object, object, object]]:
+        from .membership import encoded
+
+        return encoded(changes)
+
+    def _with_what_is_unsettled(self, error: WriteTimeoutError) -> WriteTimeoutError:
+        from .membership import with_what_is_unsettled
+
+        return with_what_is_unsettled(error, self._members())
 
     def _parts(
         self, start: BytesLike | Missing | None, end: BytesLike | Missing | None, prefix: BytesLike | None
