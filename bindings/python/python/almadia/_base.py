@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 from . import _almadia
 from ._almadia import Batch, Items
-from .errors import AlmadiaError, WriteTimeoutError
+from .errors import AlmadiaError
 from .status import RaftSnapshotStatus, RegionStatus, Status
 from .typing import MISSING, BytesLike, Missing
 
@@ -112,7 +112,7 @@ class BaseStore:
 
         return encoded(changes)
 
-    def _with_what_is_unsettled(self, error: WriteTimeoutError) -> WriteTimeoutError:
+    def _with_what_is_unsettled(self, error: AlmadiaError) -> AlmadiaError:
         from .membership import with_what_is_unsettled
 
         return with_what_is_unsettled(error, self._members())

@@ -33,7 +33,7 @@ from ._aio_transactions import Transaction, TransactionContext
 from ._almadia import Batch, Items, Position, RangeDigest
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._loops import answer_of, in_thread, submitted
-from .errors import WriteTimeoutError
+from .errors import DeadlineBeforeStartError, WriteTimeoutError
 from .options import option_list
 from .status import RaftSnapshotStatus, RegionStatus, Status
 from .store import not_found
@@ -491,7 +491,7 @@ class Store(BaseStore):
         """
         try:
             await answer_of(_almadia.submit_change_members, self._core, self._encoded(changes), timeout)
-        except WriteTimeoutError as error:
+        except (WriteTimeoutError, DeadlineBeforeStartError) as error:
             raise self._with_what_is_unsettled(error) from None
 
     async def wait_ready(self, *, timeout: float | None = None) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .errors import WriteTimeoutError
+from .errors import AlmadiaError
 
 __all__ = [
     "Add",
@@ -62,7 +62,7 @@ class Member:
     settled_regions: int
     """In how many regions it does what it is to do, as far as the store that was asked has applied."""
     seen_regions: int
-    """How many regions that store leads: in these it knows how far this member has come."""
+    """Of how many regions that store knows how far this member has come, because it leads them; 0 of itself."""
     is_live: bool
     """Whether it was heard of lately in each of these; always true of that store itself."""
     lag_entries: int
@@ -193,8 +193,8 @@ def encoded(changes: Iterable[object]) -> list[_Encoded]:
     return rows
 
 
-def with_what_is_unsettled(error: WriteTimeoutError, table: MemberTable) -> WriteTimeoutError:
+def with_what_is_unsettled(error: AlmadiaError, table: MemberTable) -> AlmadiaError:
     """The error of a change that regions have not followed, with what they wait for. Internal."""
     if not table.unsettled:
         return error
-    return WriteTimeoutError(f"{error.args[0]} ({'; '.join(table.unsettled)})")
+    return type(error)(f"{error.args[0]} ({'; '.join(table.unsettled)})", error.leader)
