@@ -101,21 +101,21 @@ class BaseStore:
     # almadia.membership is imported late: the dataclasses that it needs take longer to import than all else.
 
     def _members(self) -> MemberTable:
-        from .membership import Member, MemberTable
+        from . import membership
 
         version, members, unsettled = self._core.members()
-        return MemberTable(version, tuple(Member(*fields) for fields in members), unsettled)
+        return membership.MemberTable(version, tuple(membership.Member(*fields) for fields in members), unsettled)
 
     @staticmethod
     def _encoded(changes: tuple[Change, ...]) -> list[tuple[str, object, object, object, object]]:
-        from .membership import encoded
+        from . import membership
 
-        return encoded(changes)
+        return membership.encoded(changes)
 
     def _with_what_is_unsettled(self, error: AlmadiaError) -> AlmadiaError:
-        from .membership import with_what_is_unsettled
+        from . import membership
 
-        return with_what_is_unsettled(error, self._members())
+        return membership.with_what_is_unsettled(error, self._members())
 
     def _parts(
         self, start: BytesLike | Missing | None, end: BytesLike | Missing | None, prefix: BytesLike | None
