@@ -275,7 +275,8 @@ fn bytes_of<'py>(given: Borrowed<'_, 'py, PyAny>, what: &str) -> PyResult<Bound<
     Ok(view.call_method0("tobytes")?.cast_into()?)
 }
 
-fn unsigned(given: Borrowed<'_, '_, PyAny>, name: &str, expected: &str) -> PyResult<u64> {
+/// A whole number; `name` and `expected` are for the exception.
+pub fn unsigned(given: Borrowed<'_, '_, PyAny>, name: &str, expected: &str) -> PyResult<u64> {
     if let Ok(number) = given.extract::<u64>() {
         return Ok(number);
     }
@@ -304,7 +305,7 @@ fn timeout_error(given: Borrowed<'_, '_, PyAny>, error: &PyErr) -> PyErr {
 }
 
 /// The exception for an argument of a wrong type.
-fn wrong_type(given: Borrowed<'_, '_, PyAny>, expected: &str) -> PyErr {
+pub fn wrong_type(given: Borrowed<'_, '_, PyAny>, expected: &str) -> PyErr {
     match given.get_type().name() {
         Ok(class) => PyTypeError::new_err(format!("{expected}, not {class}")),
         Err(error) => error,

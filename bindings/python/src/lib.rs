@@ -20,6 +20,7 @@ mod exit;
 mod fork_guard;
 mod interpreter;
 mod items;
+mod members;
 mod options;
 mod position;
 mod records;
@@ -67,6 +68,7 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(records::capture_records, module)?)?;
     module.add_function(wrap_pyfunction!(records::release_records, module)?)?;
     module.add_function(wrap_pyfunction!(records::take_records, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_change_members, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_compute, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_delete, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_delete_range, module)?)?;

@@ -19,6 +19,7 @@ use crate::calls::{
 use crate::errors::{OrRaise, instance};
 use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
+use crate::members::{self, Change};
 use crate::options::configuration;
 use crate::position::Position;
 use crate::results::only;
@@ -32,7 +33,7 @@ pub struct Store {
     /// The number of this member.
     #[pyo3(get)]
     node: u64,
-    /// Default timeout of a wait for a leader.
+    /// Default timeout of a wait for a leader, or for data.
     read_timeout: Duration,
     /// Default timeout of a write.
     write_timeout: Duration,
@@ -203,6 +204,14 @@ impl Store {
         })
     }
 
+    fn change_members(&self, py: Python<'_>, changes: Vec<Change>, timeout: Option<Timeout>) -> PyResult<()> {
+        let changes = Change::all(changes);
+        let timeout = timeout.map(|timeout| timeout.duration());
+        wait::for_answer(py, |queue, slot| {
+            self.store.get()?.on(queue).change_members(&changes, timeout, |done| slot.put(done))
+        })
+    }
+
     /// Timeout of a write in seconds: the one that is given, or the default.
     fn write_seconds(&self, timeout: Option<Timeout>) -> f64 {
         timeout.map_or(self.write_timeout, |timeout| timeout.duration()).as_secs_f64()
@@ -213,6 +222,11 @@ impl Store {
         let leader =
             wait::in_slices(py, timeout, Code::NoLeader, |slice| self.store.get()?.wait_leader(slice))?;
         Ok(leader.get())
+    }
+
+    fn wait_ready(&self, py: Python<'_>, timeout: Option<Timeout>) -> PyResult<()> {
+        let timeout = timeout.map_or(self.read_timeout, |timeout| timeout.duration());
+        wait::in_slices(py, timeout, Code::ReadTimeout, |slice| self.store.get()?.wait_ready(slice))
     }
 
     fn close(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
@@ -247,6 +261,11 @@ impl Store {
     fn metrics(&self, py: Python<'_>) -> PyResult<String> {
         let store = self.store.get().or_raise(py)?;
         Ok(detached(py, || store.metrics()))
+    }
+
+    /// The fields of `almadia.membership.MemberTable`.
+    fn members<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        members::table(py, self.store.get().or_raise(py)?.members())
     }
 
     /// The fields of `almadia.RaftSnapshotStatus`, for each raft snapshot.

@@ -14,6 +14,7 @@ use crate::calls::{
     transfer_options, versioned, write_options,
 };
 use crate::completions::{Completions, Pending};
+use crate::members::Change;
 use crate::position::Position;
 use crate::results::only;
 use crate::snapshot::Snapshot;
@@ -203,6 +204,23 @@ pub fn submit_transfer_leader(
     let options = transfer_options(target, &key, timeout);
     completions
         .submit(py, future, nothing, |queue, on_answer| store.on(queue).transfer_leader(&options, on_answer))
+}
+
+#[pyfunction]
+pub fn submit_change_members(
+    py: Python<'_>,
+    completions: &Completions,
+    future: Py<PyAny>,
+    store: &Store,
+    changes: Vec<Change>,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    let changes = Change::all(changes);
+    let timeout = timeout.map(|timeout| timeout.duration());
+    completions.submit(py, future, nothing, |queue, on_answer| {
+        store.on(queue).change_members(&changes, timeout, on_answer)
+    })
 }
 
 fn submit_batch(

@@ -13,12 +13,13 @@ from typing import Any
 
 import almadia
 import almadia.aio
+import almadia.membership
 import almadia.recipes
 import almadia.recipes.aio
 import pytest
 from almadia import _almadia, errors
 
-MODULES = [almadia, almadia.aio, almadia.errors, almadia.recipes, almadia.recipes.aio]
+MODULES = [almadia, almadia.aio, almadia.errors, almadia.membership, almadia.recipes, almadia.recipes.aio]
 
 
 def test_only_the_modules_entry_is_exported() -> None:

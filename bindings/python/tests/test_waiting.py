@@ -10,6 +10,7 @@ from typing import Any
 
 import almadia
 import pytest
+from almadia.membership import Remove
 
 from .conftest import FAST, close_at_once, free_addresses
 
@@ -32,6 +33,10 @@ CALLS: list[Callable[[almadia.Store, float], Any]] = [
 ]
 
 
+def change_the_members(store: almadia.Store, timeout: float) -> None:
+    store.change_members(Remove(3), timeout=timeout)
+
+
 def in_a_block(store: almadia.Store, timeout: float) -> None:
     with store.transaction(level="local", timeout=timeout) as txn:
         txn[b"k"] = b"v"
@@ -51,7 +56,7 @@ def test_a_call_is_answered_by_its_deadline(alone: almadia.Store, call: Any, tim
     assert timeout <= time.monotonic() - begun < 60
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", [change_the_members, *CALLS])
 def test_ctrl_c_ends_a_call_that_waits(alone: almadia.Store, call: Any) -> None:
     def press() -> None:
         # The call was accepted, so the main thread waits for its answer or is about to.

@@ -11,8 +11,9 @@ One member, for a start:
         store[b"greeting"] = b"hello, world"
         print(store[b"greeting"].decode())
 
-Three members: the same program on each machine, each with its own number. `initial_members` is the same on all and
-never changes. Addresses other than loopback need `transport_insecure=True`, because members communicate in plain text:
+Three members: the same program on each machine, each with its own number. `initial_members` is the same on all; members
+that come later have `cluster_join` instead. Addresses other than loopback need `transport_insecure=True`, because
+members communicate in plain text:
 
     import sys
     import almadia
@@ -71,6 +72,8 @@ What to know:
 * `logging.getLogger("almadia")` receives the library's log. The library never writes to the terminal.
 * `almadia.options()` lists every option with its range, default and meaning.
 * `almadia.aio` is the same for asyncio: `async with almadia.aio.open(...) as store: await store.put(...)`.
+* `store.change_members(...)` adds, replaces and removes members while the cluster serves, and `store.members()` lists
+  them: see `help(almadia.membership)`.
 * `almadia.recipes` has counters, work queues, unique names and updates of documents, `almadia.recipes.aio` the same
   for asyncio.
 * `almadia.testing` has in-process clusters whose network a test can break; for pytest, the fixture `almadia_cluster`.
@@ -122,6 +125,7 @@ from .errors import (
     PreconditionFailedError as PreconditionFailedError,
     ReadTimeoutError as ReadTimeoutError,
     RegionChangedError as RegionChangedError,
+    Removed as Removed,
     ShutdownInFlightError as ShutdownInFlightError,
     ShuttingDownError as ShuttingDownError,
     SkippedInFlightError as SkippedInFlightError,
@@ -139,12 +143,12 @@ from .store import BatchBlock, Snapshot, Store, open  # noqa: A004
 from .typing import BytesLike, Level, Members, OptionValue
 
 if TYPE_CHECKING:
-    from . import aio as aio, recipes as recipes, testing as testing
+    from . import aio as aio, membership as membership, recipes as recipes, testing as testing
 else:
 
     def __getattr__(name):
         """Imports what is not always needed on first use: importing asyncio takes longer than all else."""
-        if name in ("aio", "recipes", "testing"):
+        if name in ("aio", "membership", "recipes", "testing"):
             from importlib import import_module
 
             return import_module(f"{__name__}.{name}")

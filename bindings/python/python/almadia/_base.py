@@ -22,6 +22,7 @@ from .typing import MISSING, BytesLike, Missing
 
 if TYPE_CHECKING:
     from .log import Forwarder
+    from .membership import Change, MemberTable
 
 CLOSE_SECONDS = 5.0
 """Default timeout of closing a store."""
@@ -96,6 +97,25 @@ class BaseStore:
 
     def _raft_snapshots(self) -> list[RaftSnapshotStatus]:
         return [RaftSnapshotStatus(*fields) for fields in self._core.raft_snapshots()]
+
+    # almadia.membership is imported late: the dataclasses that it needs take longer to import than all else.
+
+    def _members(self) -> MemberTable:
+        from . import membership
+
+        version, members, unsettled = self._core.members()
+        return membership.MemberTable(version, tuple(membership.Member(*fields) for fields in members), unsettled)
+
+    @staticmethod
+    def _encoded(changes: tuple[Change, ...]) -> list[tuple[str, object, object, object, object]]:
+        from . import membership
+
+        return membership.encoded(changes)
+
+    def _with_what_is_unsettled(self, error: AlmadiaError) -> AlmadiaError:
+        from . import membership
+
+        return membership.with_what_is_unsettled(error, self._members())
 
     def _parts(
         self, start: BytesLike | Missing | None, end: BytesLike | Missing | None, prefix: BytesLike | None

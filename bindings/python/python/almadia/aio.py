@@ -26,17 +26,21 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _aio_transactions, _almadia, _conditions
 from ._aio_transactions import Transaction, TransactionContext
 from ._almadia import Batch, Items, Position, RangeDigest
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._loops import answer_of, in_thread, submitted
+from .errors import DeadlineBeforeStartError, WriteTimeoutError
 from .options import option_list
 from .status import RaftSnapshotStatus, RegionStatus, Status
 from .store import not_found
 from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
+
+if TYPE_CHECKING:
+    from .membership import Change, MemberTable
 
 __all__ = ["BatchBlock", "Snapshot", "Store", "Transaction", "TransactionContext", "open"]
 
@@ -458,6 +462,10 @@ class Store(BaseStore):
         """The current status of each region on this member, ordered by key. Never waits."""
         return self._regions()
 
+    async def members(self) -> MemberTable:
+        """The members of the cluster as this one knows them. Never waits."""
+        return self._members()
+
     async def raft_snapshots(self) -> list[RaftSnapshotStatus]:
         """The raft snapshots that this member makes, sends, receives and installs at this moment. Never waits."""
         return self._raft_snapshots()
@@ -475,6 +483,23 @@ class Store(BaseStore):
     ) -> None:
         """Transfers leadership to member `target`, or to one the leader chooses, as `almadia.Store.transfer_leader`."""
         await answer_of(_almadia.submit_transfer_leader, self._core, target, key, timeout)
+
+    async def change_members(self, *changes: Change, timeout: float | None = None) -> None:
+        """Changes the members of the cluster, and waits until every region has followed.
+
+        As `almadia.Store.change_members`. A change that was cancelled may still be made, as any write.
+        """
+        try:
+            await answer_of(_almadia.submit_change_members, self._core, self._encoded(changes), timeout)
+        except (WriteTimeoutError, DeadlineBeforeStartError) as error:
+            raise self._with_what_is_unsettled(error) from None
+
+    async def wait_ready(self, *, timeout: float | None = None) -> None:
+        """Waits until this member, which has joined a cluster, has the data of every region.
+
+        As `almadia.Store.wait_ready`.
+        """
+        await in_thread(self._core.wait_ready, timeout)
 
     async def close(self, *, timeout: float = CLOSE_SECONDS) -> None:
         """Closes the store within `timeout` seconds, as `almadia.Store.close` does. Closing it again does nothing."""

@@ -66,6 +66,7 @@ __all__ = [
     "PreconditionFailedError",
     "ReadTimeoutError",
     "RegionChangedError",
+    "Removed",
     "ShutdownInFlightError",
     "ShuttingDownError",
     "SkippedInFlightError",
@@ -320,6 +321,10 @@ class ForkedError(AlmadiaError):
     """
 
 
+class Removed(AlmadiaError):
+    """This member was removed from its cluster. Its number never comes back: add another one under a new number."""
+
+
 class ReadTimeoutError(AlmadiaError, builtins.TimeoutError):
     """The deadline passed before the read was confirmed."""
 
@@ -415,6 +420,7 @@ _CLASSES: dict[str, type[AlmadiaError]] = {
     "SHUTTING_DOWN": ShuttingDownError,
     "CANCELLED": CancelledError,
     "FORKED": ForkedError,
+    "REMOVED": Removed,
     "READ_TIMEOUT": ReadTimeoutError,
     "IO": IoError,
     "NO_SPACE": NoSpaceError,

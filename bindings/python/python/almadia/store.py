@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from . import _conditions
 from ._almadia import Batch, Items, Position, RangeDigest
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._transactions import Transaction, transact
-from .errors import KeyNotFound
+from .errors import DeadlineBeforeStartError, KeyNotFound, WriteTimeoutError
 from .mapping import StoreMapping
 from .options import option_list
 from .status import RaftSnapshotStatus, RegionStatus, Status
 from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
+
+if TYPE_CHECKING:
+    from .membership import Change, MemberTable
 
 _Default = TypeVar("_Default")
 _Returned = TypeVar("_Returned")
@@ -39,7 +42,8 @@ def open(  # noqa: A001 - as the built-in: it opens something.
 
     * `node_id` - number of this member, unique in the cluster and never reused; 1 by default.
     * `initial_members` - all members, the same on each: `{1: "10.0.0.1:7001", 2: "10.0.0.2:7001", ...}`, or the text
-      `"1=10.0.0.1:7001,2=..."`. None is a cluster with this member only.
+      `"1=10.0.0.1:7001,2=..."`. None is a cluster with this member only, or, with the option `cluster_join`, one that
+      this member was added to with `change_members`.
     * `timeout` - default timeout of calls in seconds, above 0; 5 by default.
     * `options` - any other options by name, such as `{"raft.tick_ms": 10}`; `almadia.options()` lists them all.
       They may also be given as keyword arguments with an underscore for the dot: `raft_tick_ms=10`. Setting an option
@@ -457,6 +461,10 @@ class Store(BaseStore):
         """The current status of each region on this member, ordered by key. Never waits."""
         return self._regions()
 
+    def members(self) -> MemberTable:
+        """The members of the cluster as this one knows them. Never waits."""
+        return self._members()
+
     def raft_snapshots(self) -> list[RaftSnapshotStatus]:
         """The raft snapshots that this member makes, sends, receives and installs at this moment. Never waits."""
         return self._raft_snapshots()
@@ -475,6 +483,36 @@ class Store(BaseStore):
         `key` is any key of the region concerned; with one region it does not matter.
         """
         self._core.transfer_leader(target, key, timeout)
+
+    def change_members(self, *changes: Change, timeout: float | None = None) -> None:
+        """Changes the members of the cluster, all at once, and waits until every region has followed.
+
+        store.change_members(Add(4, "10.0.0.4:7001"), Remove(2), timeout=600)
+
+        The changes are objects of `almadia.membership`. Any member may be asked. When it returns, those who come have
+        the data, and those who go are needed no more. Without any change it waits for those before.
+
+        The cluster goes on serving meanwhile. A region waits, for as long as it takes, for a new member to come and to
+        catch up, and for a majority of live voters; `members().unsettled` says for whom. What was asked for is taken
+        back by another change.
+
+        `InvalidArgumentError` says why changes contradict the members or each other: nothing was changed.
+        `WriteTimeoutError` says for what the regions wait that have not followed by then: they go on, and another call
+        waits for them. It is a `DeadlineBeforeStartError` where there was nothing to change but to wait.
+        `UnsupportedError` says that a member runs an earlier release.
+        """
+        try:
+            self._core.change_members(self._encoded(changes), timeout)
+        except (WriteTimeoutError, DeadlineBeforeStartError) as error:
+            raise self._with_what_is_unsettled(error) from None
+
+    def wait_ready(self, *, timeout: float | None = None) -> None:
+        """Waits until this member, which has joined a cluster, has the data of every region.
+
+        One that has `initial_members`, or is alone, is ready as soon as it is open. `ReadTimeoutError` names a region
+        whose data it has not; `Removed` says that it was removed meanwhile.
+        """
+        self._core.wait_ready(timeout)
 
     def close(self, *, timeout: float = CLOSE_SECONDS) -> None:
         """Closes the store within `timeout` seconds. Closing it again does nothing.
