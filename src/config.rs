@@ -106,7 +106,9 @@ options! {
         "All members as '1=host:port,2=host:port,...', equal on all; an IPv6 address as '[::1]:port'. Empty: a cluster of \
          this member alone.";
     join: Read<Join>, "cluster.join", Text, "",
-        "Addresses of members of an existing cluster as 'host:port,host:port,...', for a member that was added to it and          starts with an empty directory; any of them is asked. Takes the place of cluster.initial_members, also at later          starts.";
+        "Addresses of members of an existing cluster as 'host:port,host:port,...', for a member that was added to it and \
+         starts with an empty directory; any of them is asked. Takes the place of cluster.initial_members, also at later \
+         starts.";
     join_timeout_ms: u64, "cluster.join_timeout_ms", Number(0, 86_400_000), "60000",
         "Milliseconds for which the first start of a member with cluster.join asks to be let in.";
     split_keys: Read<SplitKeys>, "bootstrap.split_keys", Text, "",

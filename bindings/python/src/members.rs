@@ -40,6 +40,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Change {
             "demote" => MemberChange::Demote { node },
             "move" => MemberChange::Move { node, address: address()? },
             "prefer" => MemberChange::Prefer { node, is_preferred: choice.is_truthy()? },
+            "drain" => MemberChange::Drain { node, is_drained: choice.is_truthy()? },
             other => return Err(PyTypeError::new_err(format!("there is no change of members '{other}'"))),
         }))
     }
@@ -53,7 +54,7 @@ pub fn table<'py>(py: Python<'py>, table: MemberTable) -> PyResult<Bound<'py, Py
 }
 
 /// The fields of `almadia.membership.Member`.
-type Fields<'a> = (u64, &'a str, &'static str, bool, u64, u64, bool, u64, u64);
+type Fields<'a> = (u64, &'a str, &'static str, bool, bool, u64, u64, bool, u64, u64);
 
 fn fields(member: &MemberStatus) -> Fields<'_> {
     let role = match member.role {
@@ -65,6 +66,7 @@ fn fields(member: &MemberStatus) -> Fields<'_> {
         member.address.as_str(),
         role,
         member.is_preferred,
+        member.is_drained,
         member.settled_regions,
         member.seen_regions,
         member.is_live,

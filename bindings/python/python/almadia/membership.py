@@ -27,6 +27,7 @@ __all__ = [
     "Add",
     "Change",
     "Demote",
+    "Drain",
     "Member",
     "MemberTable",
     "Move",
@@ -59,6 +60,8 @@ class Member:
     """What it is to do: "voter" or "learner"."""
     is_preferred: bool
     """Whether it is to lead rather than others."""
+    is_drained: bool
+    """Whether it is not to lead, as long as others can."""
     settled_regions: int
     """In how many regions it does what it is to do, as far as the store that was asked has applied."""
     seen_regions: int
@@ -87,11 +90,11 @@ class MemberTable:
 
 
 class Change:
-    """A change of the members: `Add`, `Remove`, `Replace`, `Promote`, `Demote`, `Move` or `Prefer`."""
+    """A change of the members: `Add`, `Remove`, `Replace`, `Promote`, `Demote`, `Move`, `Prefer` or `Drain`."""
 
     def _encoded(self) -> _Encoded:
         """As the compiled part takes it: kind, member, new member, address, and a choice."""
-        raise TypeError("a change of the members is Add, Remove, Replace, Promote, Demote, Move or Prefer")
+        raise TypeError("a change of the members is Add, Remove, Replace, Promote, Demote, Move, Prefer or Drain")
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,19 @@ class Prefer(Change):
 
     def _encoded(self) -> _Encoded:
         return "prefer", self.node, 0, "", self.is_preferred
+
+
+@dataclass(frozen=True)
+class Drain(Change):
+    """A member is not to lead as long as others can, as before it is taken down for long, or may lead again."""
+
+    node: int
+    """Its number."""
+    is_drained: bool = True
+    """Whether it is drained."""
+
+    def _encoded(self) -> _Encoded:
+        return "drain", self.node, 0, "", self.is_drained
 
 
 def encoded(changes: Iterable[object]) -> list[_Encoded]:
