@@ -83,6 +83,8 @@ pub struct Applied {
     pub raised: Option<(u16, LogIndex)>,
     /// The members of the cluster are to be these.
     pub list: Option<MemberList>,
+    /// The configuration is settled on the list of this version.
+    pub settled: Option<u64>,
     /// What other members are to be told about the writes they forwarded.
     pub forwarded_to_here: Vec<(RequestId, Result<Reply>)>,
     /// What became of writes that this boot of this member forwarded, by their numbers, in log order.
@@ -395,6 +397,7 @@ impl Applier {
             conf_changes: Vec::new(),
             raised: None,
             list: None,
+            settled: None,
             forwarded_to_here: Vec::new(),
             forwarded_from_here: Vec::new(),
         };
@@ -515,12 +518,21 @@ impl Applier {
             }
             Command::Truncate(index) => report.truncate_to = report.truncate_to.max(Some(index)),
             Command::Level(level) => self.apply_level(level, LogIndex(index), batch, report)?,
+            Command::Settled(version) => self.apply_settled(version, batch, report),
             Command::Members(list) => {
                 let verdict = self.apply_members(list, LogIndex(index), batch, report)?;
                 verdicts.next(verdict.map(|()| Effects::default()), batch, report);
             }
         }
         Ok(())
+    }
+
+    fn apply_settled(&mut self, version: u64, batch: &mut ApplyBatch, report: &mut Applied) {
+        if version > self.region.settled_version {
+            self.region.settled_version = version;
+            self.store_region(batch);
+            report.settled = Some(version);
+        }
     }
 
     /// The verdict on a list of members.

@@ -14,6 +14,7 @@
 //! conditional (4)  as a write, with one operation at least that a write has not
 //! level (5)        level u16
 //! members (6)      a list of members, as `member_list` encodes it; stands alone in its entry
+//! settled (7)      version u64 of the list that the configuration follows
 //!
 //! 1 put            key, value             16 if_absent   key
 //! 2 delete         key                    17 if_present  key
@@ -58,6 +59,7 @@ const KIND_GROUP: u8 = 3;
 const KIND_CONDITIONAL: u8 = 4;
 const KIND_LEVEL: u8 = 5;
 const KIND_MEMBERS: u8 = 6;
+const KIND_SETTLED: u8 = 7;
 /// Where the flags are.
 const FLAGS: usize = 2;
 /// The flag of a group with a conditional write.
@@ -90,6 +92,15 @@ pub(crate) fn seal_members(list: &MemberList) -> Bytes {
     buffer.into()
 }
 
+/// The command that says that the configuration in front of it follows the list of this version.
+#[must_use]
+pub(crate) fn seal_settled(version: u64) -> Bytes {
+    let mut buffer = vec![0; HEADER_BYTES];
+    write_header(&mut buffer, KIND_SETTLED, 0, 0);
+    buffer.extend_from_slice(&version.to_le_bytes());
+    buffer.into()
+}
+
 /// One command that carries several sealed writes, in their order.
 #[must_use]
 pub(crate) fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + Clone) -> Bytes {
@@ -108,7 +119,7 @@ pub(crate) fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + 
 
 fn write_header(buffer: &mut [u8], kind: u8, operations: u32, epoch_version: u64) {
     assert!(buffer.len() >= HEADER_BYTES, "room was left for the header");
-    assert!((KIND_WRITE..=KIND_MEMBERS).contains(&kind), "there is no other kind");
+    assert!((KIND_WRITE..=KIND_SETTLED).contains(&kind), "there is no other kind");
     buffer[0] = VERSION;
     buffer[1] = kind;
     buffer[4..8].copy_from_slice(&operations.to_le_bytes());
@@ -139,6 +150,8 @@ pub enum Command {
     Level(u16),
     /// The members that the cluster is to have.
     Members(MemberList),
+    /// The configuration follows the list of this version.
+    Settled(u64),
 }
 
 /// The operations of one command.
@@ -170,6 +183,10 @@ impl Command {
             KIND_LEVEL => {
                 let level = data[HEADER_BYTES..].try_into().ok();
                 level.map(|level| Self::Level(u16::from_le_bytes(level)))
+            }
+            KIND_SETTLED => {
+                let version = data[HEADER_BYTES..].try_into().ok();
+                version.map(|version| Self::Settled(u64::from_le_bytes(version)))
             }
             KIND_MEMBERS => MemberList::decode(&data[HEADER_BYTES..]).map(Self::Members),
             _ => None,
@@ -215,10 +232,10 @@ pub(crate) fn is_level(data: &[u8]) -> bool {
     matches!(*data, [VERSION, KIND_LEVEL, ..])
 }
 
-/// Whether an entry of this data, or a sealed write, changes the list of members, by its own account.
+/// Whether an entry of this data, or a sealed write, is about the list of members, by its own account.
 #[must_use]
 pub(crate) fn is_members(data: &[u8]) -> bool {
-    matches!(*data, [VERSION, KIND_MEMBERS, ..])
+    matches!(*data, [VERSION, KIND_MEMBERS | KIND_SETTLED, ..])
 }
 
 /// The feature level that every member must know before this sealed write may be in a log.
@@ -244,7 +261,7 @@ pub(crate) fn writes_in(data: &Bytes) -> Vec<Bytes> {
         Command::Write(write) => vec![write.data],
         Command::Group(writes) => writes.into_iter().map(|write| write.data).collect(),
         Command::Members(_) => vec![data.clone()],
-        Command::Truncate(_) | Command::Level(_) => Vec::new(),
+        Command::Truncate(_) | Command::Level(_) | Command::Settled(_) => Vec::new(),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::change::Change;
 use crate::core::command::{
     Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_level,
-    seal_members, seal_truncate,
+    seal_members, seal_settled, seal_truncate,
 };
 use crate::core::digest::RangeDigest;
 use crate::core::forwarding::{Origin, RequestId};
@@ -114,7 +114,7 @@ fn built(input: &mut Input<'_>) -> Bytes {
             assert_eq!(Some(LogIndex(index)), truncation);
             return flipped(&sealed, input);
         }
-        Meaning::Level(_) | Meaning::Members(_) => unreachable!("none was sealed"),
+        Meaning::Level(_) | Meaning::Members(_) | Meaning::Settled(_) => unreachable!("none was sealed"),
         Meaning::Write((_, operations)) => operations,
         Meaning::Group(writes) => writes.into_iter().flat_map(|(_, operations)| operations).collect(),
     };
@@ -157,6 +157,7 @@ fn means_the_same(command: &Command) {
         Command::Truncate(index) => seal_truncate(*index, 0),
         Command::Level(level) => seal_level(*level, 0),
         Command::Members(list) => seal_members(list),
+        Command::Settled(version) => seal_settled(*version),
         Command::Write(write) => rebuilt(write),
         Command::Group(writes) => seal_group(writes.iter().map(rebuilt).collect::<Vec<_>>().iter()),
     };
@@ -206,6 +207,7 @@ fn meaning_of(command: &Command) -> Meaning {
         Command::Truncate(index) => Meaning::Truncate(index.get()),
         Command::Level(level) => Meaning::Level(*level),
         Command::Members(list) => Meaning::Members(list.encode()),
+        Command::Settled(version) => Meaning::Settled(*version),
         Command::Write(write) => Meaning::Write(of_write(write)),
         Command::Group(writes) => Meaning::Group(writes.iter().map(of_write).collect()),
     }
@@ -217,6 +219,7 @@ enum Meaning {
     Truncate(u64),
     Level(u16),
     Members(Vec<u8>),
+    Settled(u64),
     Write((u64, Vec<Owned>)),
     Group(Vec<(u64, Vec<Owned>)>),
 }
@@ -226,6 +229,7 @@ fn meaning(data: &[u8]) -> Option<Meaning> {
     let (header, mut body) = data.split_first_chunk::<HEADER_BYTES>()?;
     match header[..2] {
         [1, 1 | 4] => meant_write(data).map(Meaning::Write),
+        [1, 7] => body.try_into().ok().map(|version| Meaning::Settled(u64::from_le_bytes(version))),
         [1, 6] => MemberList::decode(body).map(|list| Meaning::Members(list.encode())),
         [1, 5] => body.try_into().ok().map(|level| Meaning::Level(u16::from_le_bytes(level))),
         [1, 2] => body.try_into().ok().map(|index| Meaning::Truncate(u64::from_le_bytes(index))),
@@ -374,6 +378,7 @@ impl Wanted {
                 }
                 _ if data.is_empty() => effects.verdicts.push(Verdict::Known(number_of(index, 0), None)),
                 (_, Some(Meaning::Truncate(to))) => effects.truncated = effects.truncated.max(Some(to)),
+                (_, Some(Meaning::Settled(_))) => {}
                 (_, Some(Meaning::Level(level))) if level <= NEWEST_LEVEL => {}
                 (_, Some(Meaning::Level(_))) => {
                     return Self { stopped_by: Some(Code::IncompatibleFormat), ..effects };
@@ -422,7 +427,7 @@ fn verdicts(kind: EntryType, data: &Bytes) -> u64 {
         _ if data.is_empty() => 1,
         (_, Some(Meaning::Group(writes))) => writes.len() as u64,
         (_, Some(Meaning::Members(_))) => 1,
-        (_, Some(Meaning::Truncate(_) | Meaning::Level(_)) | None) => 0,
+        (_, Some(Meaning::Truncate(_) | Meaning::Level(_) | Meaning::Settled(_)) | None) => 0,
     }
 }
 

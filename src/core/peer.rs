@@ -435,6 +435,10 @@ impl Peer {
             self.region.list_version = self.region.list_version.max(version);
             self.on_region_moved(None);
         }
+        if let Some(version) = applied.settled {
+            self.region.settled_version = version;
+            self.on_region_moved(None);
+        }
         if let Some(list) = &applied.list {
             self.on_region_moved(Some(list.clone()));
         }

@@ -43,6 +43,9 @@ pub struct Region {
     pub members: ConfState,
     /// The version of the list of members by which the configuration was last changed; 0 if none was.
     pub list_version: u64,
+    /// The version of the newest list that the configuration is known to follow: so many of its voters know that, that no
+    /// leader can be elected by an earlier configuration.
+    pub settled_version: u64,
     /// The members that the cluster is to have: in the first region, once somebody has changed them.
     pub list: Option<MemberList>,
 }
@@ -91,6 +94,7 @@ impl Region {
             floor_index,
             members,
             list_version: 0,
+            settled_version: 0,
             list: None,
         }
     }
@@ -175,8 +179,8 @@ impl Region {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         assert!(self.end_key.is_empty() || self.start_key < self.end_key, "a range has room for a key");
-        let version =
-            if self.list_version == 0 && self.list.is_none() { VERSION_WITHOUT_LIST } else { VERSION };
+        let has_no_list = self.list_version == 0 && self.settled_version == 0 && self.list.is_none();
+        let version = if has_no_list { VERSION_WITHOUT_LIST } else { VERSION };
         let mut out = vec![version, u8::from(self.members.auto_leave)];
         for number in [self.id.get(), self.epoch.conf_ver, self.epoch.version] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -193,6 +197,7 @@ impl Region {
         }
         if version == VERSION {
             out.extend_from_slice(&self.list_version.to_le_bytes());
+            out.extend_from_slice(&self.settled_version.to_le_bytes());
             let list = self.list.as_ref().map_or_else(Vec::new, MemberList::encode);
             put_length(&mut out, list.len());
             out.extend_from_slice(&list);
@@ -223,11 +228,22 @@ impl Region {
             auto_leave: head[1] != 0,
             ..Default::default()
         };
-        let (list_version, list) = match head[0] {
-            VERSION => (take_u64(&mut bytes)?, take_list(&mut bytes)?),
-            _ => (0, None),
+        let (list_version, settled_version, list) = match head[0] {
+            VERSION => (take_u64(&mut bytes)?, take_u64(&mut bytes)?, take_list(&mut bytes)?),
+            _ => (0, 0, None),
         };
-        let region = Self { id, start_key, end_key, epoch, level, floor_index, members, list_version, list };
+        let region = Self {
+            id,
+            start_key,
+            end_key,
+            epoch,
+            level,
+            floor_index,
+            members,
+            list_version,
+            settled_version,
+            list,
+        };
         bytes.is_empty().then_some(region)
     }
 
@@ -306,7 +322,7 @@ mod tests {
             is_drained: false,
         };
         let list = MemberList { version: 3, highest: NodeId(4), members: vec![member(1), member(4)] };
-        Region { list_version: 2, list: Some(list), ..joint() }
+        Region { list_version: 2, settled_version: 1, list: Some(list), ..joint() }
     }
 
     #[test]

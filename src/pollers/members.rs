@@ -235,7 +235,7 @@ impl Members {
     pub(crate) fn unsettled(&self) -> Vec<String> {
         let known = self.lock();
         let Some(list) = &known.list else { return Vec::new() };
-        let late = known.regions.iter().filter(|(_, members)| !members.follows(list));
+        let late = known.regions.iter().filter(|(_, members)| members.settled_version < list.version);
         late.map(|(region, members)| match members.waits {
             Some(waits) => Waits::describe(waits, *region),
             None => format!("region {region} has yet to follow"),
@@ -252,12 +252,6 @@ impl Members {
 impl RegionMembers {
     fn has(&self, node: NodeId) -> bool {
         self.members.iter().any(|(member, _)| *member == node)
-    }
-
-    /// Whether the region's configuration is that of the list.
-    fn follows(&self, list: &MemberList) -> bool {
-        let wanted = list.members.iter().map(|member| (member.node, member.role == MemberRole::Voter));
-        !self.is_joint && self.members.iter().copied().eq(wanted)
     }
 }
 

@@ -170,7 +170,7 @@ fn effective_writes(entry: &Entry) -> Vec<(Write, Version)> {
     let writes = match Command::parse(entry.data.clone()).expect("members append readable commands") {
         Command::Write(write) => vec![write],
         Command::Group(writes) => writes,
-        Command::Truncate(_) | Command::Level(_) | Command::Members(_) => Vec::new(),
+        Command::Truncate(_) | Command::Level(_) | Command::Members(_) | Command::Settled(_) => Vec::new(),
     };
     let numbered = writes.into_iter().zip(0..=u16::MAX);
     numbered

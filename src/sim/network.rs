@@ -224,6 +224,7 @@ fn describe_command(data: Bytes) -> String {
         }
         Ok(Command::Truncate(index)) => format!("truncate {index}"),
         Ok(Command::Level(level)) => format!("level {level}"),
+        Ok(Command::Settled(version)) => format!("settled {version}"),
         Ok(Command::Members(list)) => format!("members {}", list.version),
         Err(error) => error.to_string(),
     }

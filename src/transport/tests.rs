@@ -404,7 +404,8 @@ fn a_member_is_introduced_before_it_is_heard_and_anew_when_it_has_its_end_back()
     let peers = [(52, two.transport.local_addr().to_string())];
     let one = start_with(TransportOptions { boot_count: 4, ..options(51, &peers) }, lacking);
     connect(&one, 51, &two, 52);
-    let introduction = Introduction { node: NodeId(51), boot_count: 4, boot: 1, lost_end: true, level: NEWEST_LEVEL };
+    let introduction =
+        Introduction { node: NodeId(51), boot_count: 4, boot: 1, lost_end: true, level: NEWEST_LEVEL };
     assert_eq!(lock(&two.inbound.state).introduced, [introduction]);
 
     one.inbound.update(|state| state.lacks_end = false);

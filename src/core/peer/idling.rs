@@ -154,7 +154,7 @@ impl Peer {
     /// Whether a leader hands over to nobody, and keeps no commit from the others.
     fn leads_in_peace(&self) -> bool {
         let hands_over = self.is_handing_over() || self.reading.lease.is_suspect();
-        !hands_over && self.outbox.has_told(self.apply.index()) && self.has_followed()
+        !hands_over && self.outbox.has_told(self.apply.index()) && self.has_settled()
     }
 
     /// Whether writes wait for this peer.

@@ -9,12 +9,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Peer;
+use crate::core::command::seal_settled;
 use crate::core::member_list::MemberList;
 use crate::core::membership;
 use crate::core::next_change::{Situation, Step, Waits, next_step};
 use crate::core::planted::{self, Fault};
-use crate::types::{LogIndex, MEMBERS_LEVEL, NodeId};
+use crate::types::{LogIndex, MEMBERS_LEVEL, NodeId, Term};
 
 /// Election timeouts between two attempts of a leader that is to go to hand over.
 const HAND_OVER_TIMEOUTS: u64 = 2;
@@ -30,6 +33,8 @@ pub(super) struct Moving {
     waits: Option<Waits>,
     /// The region has just applied another list, which the peers of other regions do not know yet.
     has_new_list: bool,
+    /// The term in which this leader has last proposed to settle, and on the list of which version.
+    settles: (Term, u64),
     /// The configuration or the list is other than what this member has published.
     has_moved: bool,
 }
@@ -41,8 +46,8 @@ pub(crate) struct RegionMembers {
     pub members: Vec<(NodeId, bool)>,
     /// The configuration is between two.
     pub is_joint: bool,
-    /// Counts its changes.
-    pub conf_ver: u64,
+    /// The newest list that the configuration is known to follow.
+    pub settled_version: u64,
     /// The list that the region has, if it is the first.
     pub list: Option<Arc<MemberList>>,
     /// For what its leader waits, if this member leads.
@@ -78,7 +83,7 @@ impl Peer {
         RegionMembers {
             members: region.all_members().into_iter().map(|node| (node, votes(&node))).collect(),
             is_joint: !members.voters_outgoing.is_empty(),
-            conf_ver: region.epoch.conf_ver,
+            settled_version: region.settled_version,
             list: region.list.clone().map(Arc::new),
             waits: self.leadership.moving.waits,
             progress: self.progress_of_others(),
@@ -143,6 +148,12 @@ impl Peer {
         }
     }
 
+    /// Whether nothing is left to be done for the list.
+    pub(super) fn has_settled(&self) -> bool {
+        let version = self.leadership.moving.list.as_ref().map_or(0, |list| list.version);
+        self.has_followed() && version <= self.region.settled_version
+    }
+
     /// Whether the configuration is that of the list, as far as this member knows it.
     pub(super) fn has_followed(&self) -> bool {
         let Some(list) = &self.leadership.moving.list else { return true };
@@ -161,7 +172,9 @@ impl Peer {
     pub(super) fn look_at_members(&mut self) {
         assert!(self.is_leader(), "only a leader changes the configuration");
         let waited_for = self.leadership.moving.waits.take();
-        if !self.has_followed() {
+        if self.has_followed() {
+            self.settle();
+        } else {
             self.leadership.moving.waits = waited_for;
             self.move_members();
         }
@@ -170,14 +183,33 @@ impl Peer {
             waited_for != self.leadership.moving.waits || self.is_log_length_due();
     }
 
+    /// Puts on record that the configuration follows the list. A voter that has this in its log was told, with it, that
+    /// what stands before it is committed. So once it is committed, a majority of the voters acts on the configuration: of
+    /// the members that were to go none is needed any more, and none of those who came can be alone with it.
+    fn settle(&mut self) {
+        let version = self.leadership.moving.list.as_ref().map_or(0, |list| list.version);
+        let wanted = (self.term(), version);
+        let is_due = version > self.region.settled_version && self.leadership.moving.settles != wanted;
+        if !is_due || !self.may_change_members() {
+            return;
+        }
+        // Refused for now is fine: the next tick proposes it again.
+        if self.append_as_leader(std::iter::once((seal_settled(version), Bytes::new()))).is_ok() {
+            self.leadership.moving.settles = wanted;
+        }
+    }
+
+    fn may_change_members(&self) -> bool {
+        self.has_applied_own_term()
+            && !self.raw.raft.has_pending_conf()
+            && !self.is_handing_over()
+            && self.region.level >= MEMBERS_LEVEL
+    }
+
     fn move_members(&mut self) {
         let Some(list) = self.leadership.moving.list.clone() else { return };
         let is_old = list.version < self.region.list_version && !planted::has(Fault::OlderListObeyed);
-        let may_propose = self.has_applied_own_term()
-            && !self.raw.raft.has_pending_conf()
-            && !self.is_handing_over()
-            && self.region.level >= MEMBERS_LEVEL;
-        if is_old || !may_propose {
+        if is_old || !self.may_change_members() {
             return;
         }
         // Looked at once: what was true on an earlier tick, or for an earlier list, is not to be relied on.

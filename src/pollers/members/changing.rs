@@ -240,7 +240,7 @@ impl Members {
             Goal::Join(..) => true,
             Goal::Changes(changes) => {
                 let is_drained = !changes.iter().any(drains) || self.is_drained(known, list);
-                is_drained && known.regions.values().all(|region| region.follows(list))
+                is_drained && known.regions.values().all(|region| region.settled_version >= version)
             }
         };
         list.version >= version && is_settled()
