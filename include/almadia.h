@@ -4,7 +4,8 @@
  * A CLUSTER is three programs that open directories of their own with the same "cluster.initial_members", such as
  *   "1=host:port,2=host:port,3=host:port", and each with its own "cluster.node_id" (almadia_config_set). You need not
  *   wait for a leader: each call does so itself, until its deadline. almadia_config_option_at lists every option.
- * OWNERSHIP. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _written, _error,
+ *   Members are added, replaced and removed while the cluster serves: see almadia_members_change.
+ * OWNERSHIP. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _written, _members, _error,
  *   and a _completion that you popped) are yours; each has its own _free, which accepts NULL. Never free() anything that you
  *   got from the library; it frees nothing of yours. What you pass in is copied before the call returns. A handle may
  *   outlive the one it came from: snapshots, iterators and values keep what they read alive (and the directory locked)
@@ -167,6 +168,9 @@
 /** A parent process had a store open when it forked; close it before, fork first, or exec */
 #define ALMADIA_FORKED 504
 
+/** This member was removed from its cluster; its number is not used again: start another member under a new number */
+#define ALMADIA_REMOVED 505
+
 /** The deadline passed before the read was confirmed; retry */
 #define ALMADIA_READ_TIMEOUT 507
 
@@ -254,6 +258,12 @@ typedef struct almadia_error almadia_error;
  * store; it pins memory and files until it is freed.
  */
 typedef struct almadia_iter almadia_iter;
+
+/**
+ * The members of a cluster, as one of them saw them at one moment. It does not change, and may outlive its store. Any
+ * number of threads may use it at once.
+ */
+typedef struct almadia_members almadia_members;
 
 /**
  * The data of a store at one point in time. Any number of threads may use it at once. It may outlive the store; it
@@ -347,13 +357,16 @@ typedef struct almadia_store_event {
     almadia_store_event_kind kind;
     /** Why, for ALMADIA_STORE_EVENT_POISONED; otherwise ALMADIA_OK. */
     almadia_code code;
-    /** The region; 0 for ALMADIA_STORE_EVENT_POISONED. */
+    /** The region; 0 for ALMADIA_STORE_EVENT_POISONED and ALMADIA_STORE_EVENT_REMOVED. */
     uint64_t region_id;
     /** The number of the leading member, for ALMADIA_STORE_EVENT_LEADER_CHANGED; 0 while no leader is known. */
     uint64_t leader_id;
     /** The raft term, for ALMADIA_STORE_EVENT_LEADER_CHANGED. */
     uint64_t term;
-    /** The other member, for a raft snapshot; 0 when one was installed that came before the store was opened. */
+    /**
+     * The other member, for a raft snapshot; 0 when one was installed that came before the store was opened. This member,
+     * for ALMADIA_STORE_EVENT_REMOVED.
+     */
     uint64_t node_id;
     /** Up to here the region's log is in the raft snapshot. */
     uint64_t index;
@@ -461,7 +474,8 @@ typedef struct almadia_region_status {
     int32_t reserved;
     /**
      * What the region's log may hold, because the libraries of all members know it. 0: a member runs a release that
-     * knows no conditions, or did a moment ago. 1: everything that this release offers.
+     * knows no conditions, or did a moment ago. 1: conditions, but no changes of members. 2: everything that this release
+     * offers.
      */
     uint64_t feature_level;
     /** 1 while this member takes in a raft snapshot of the region: nothing is read here until that is done. Otherwise 0. */
@@ -500,6 +514,47 @@ typedef struct almadia_raft_snapshot_status {
     /** Always 0. */
     int32_t reserved;
 } almadia_raft_snapshot_status;
+
+/** What a member of a cluster is to do: ALMADIA_MEMBER_VOTER or ALMADIA_MEMBER_LEARNER. Later versions may add some. */
+typedef int32_t almadia_member_role;
+
+/** A member of a cluster, as almadia_members_at reports it. Begin with ALMADIA_MEMBER_INIT. */
+typedef struct almadia_member {
+    /** sizeof(almadia_member). */
+    size_t struct_size;
+    /** Its number: from 1, never UINT64_MAX. */
+    uint64_t node_id;
+    /**
+     * Where its peers reach it, as "host:port", NUL-terminated; "" if that is not known. It belongs to the
+     * almadia_members and is valid as long as that.
+     */
+    const char *address;
+    /** What it is to do. */
+    almadia_member_role role;
+    /** 1 when it is to lead rather than others; otherwise 0. */
+    int32_t is_preferred;
+    /**
+     * In how many regions, of almadia_store_region_count(), it does what it is to do, as far as the asked member has
+     * applied.
+     */
+    uint64_t settled_regions;
+    /**
+     * How many regions the asked member leads, and of which it so knows how far this member has come: is_live and
+     * lag_entries are about these. 0 says that the asked member knows nothing of the kind: ask those that lead.
+     */
+    uint64_t seen_regions;
+    /** Entries of the logs of these regions that it lacks, of all together. */
+    uint64_t lag_entries;
+    /** How many regions it leads, as far as the asked member knows. */
+    uint64_t led_regions;
+    /**
+     * 1 when it was heard of lately in each of these regions, of which there is one at least, and for the asked member
+     * itself; otherwise 0.
+     */
+    int32_t is_live;
+    /** 1 when it is not to lead as long as others can; otherwise 0. */
+    int32_t is_drained;
+} almadia_member;
 
 /** What an almadia_op does: one of the ALMADIA_OP_... constants. */
 typedef int32_t almadia_op_kind;
@@ -803,6 +858,38 @@ typedef struct almadia_leader_transfer_options {
     size_t key_length;
 } almadia_leader_transfer_options;
 
+/** What is to happen to a member: one of the ALMADIA_MEMBER_CHANGE_... constants. Later versions add some. */
+typedef int32_t almadia_member_change_kind;
+
+/**
+ * A change of the members of a cluster, for almadia_members_change. Begin with ALMADIA_MEMBER_CHANGE_INIT, and set kind and
+ * what that kind uses; the other fields must be 0 and NULL. The text is copied.
+ */
+typedef struct almadia_member_change {
+    /** sizeof(almadia_member_change). */
+    size_t struct_size;
+    /** What is to happen. */
+    almadia_member_change_kind kind;
+    /** ALMADIA_MEMBER_CHANGE_ADD: what the new member is to do. Without ALMADIA_MEMBER_LEARNER it votes. */
+    almadia_member_role role;
+    /**
+     * The number of the member that is changed, added, removed or replaced. That of a new member is higher than any that
+     * there ever was in this cluster, and below UINT64_MAX.
+     */
+    uint64_t node_id;
+    /** ALMADIA_MEMBER_CHANGE_REPLACE: the number of the new member. */
+    uint64_t by_id;
+    /**
+     * ALMADIA_MEMBER_CHANGE_ADD, _REPLACE and _MOVE: where others reach the member, as "host:port" or "[address]:port" in
+     * UTF-8, NUL-terminated, at most 300 bytes; the port is not 0, and no other member has the same address.
+     */
+    const char *address;
+    /** ALMADIA_MEMBER_CHANGE_PREFER: 1 or 0. */
+    int32_t is_preferred;
+    /** ALMADIA_MEMBER_CHANGE_DRAIN: 1 or 0. */
+    int32_t is_drained;
+} almadia_member_change;
+
 /** Something failed. A store that stops says why. */
 #define ALMADIA_LOG_ERROR 1
 
@@ -836,6 +923,12 @@ typedef struct almadia_leader_transfer_options {
 /** The data of a raft snapshot from node_id, up to `index` of the log of region_id, have become those of this member. */
 #define ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_INSTALLED 4
 
+/**
+ * This member, node_id, was removed from its cluster, for good, and its store returns ALMADIA_REMOVED from now on. Shut it
+ * down; its directory is of no more use.
+ */
+#define ALMADIA_STORE_EVENT_REMOVED 5
+
 /** Follows a leader. */
 #define ALMADIA_ROLE_FOLLOWER 0
 
@@ -856,6 +949,12 @@ typedef struct almadia_leader_transfer_options {
 
 /** This member has all of it, and puts it in the place of what it had of the region. */
 #define ALMADIA_RAFT_SNAPSHOT_INSTALLING 4
+
+/** It votes: its copy counts towards the majority that a write needs, and it may lead. */
+#define ALMADIA_MEMBER_VOTER 0
+
+/** It has all data and serves its program, and counts towards no majority. */
+#define ALMADIA_MEMBER_LEARNER 1
 
 /** Set `key` to `value`. */
 #define ALMADIA_OP_PUT 1
@@ -898,6 +997,42 @@ typedef struct almadia_leader_transfer_options {
  * a restart.
  */
 #define ALMADIA_LEVEL_LOCAL 1
+
+/**
+ * A new member, node_id, which others reach at `address`, and which is to be a `role`. Its program opens an empty
+ * directory with the option cluster.join, before or after this call.
+ */
+#define ALMADIA_MEMBER_CHANGE_ADD 1
+
+/**
+ * node_id goes, for good: its number never comes back. It may be down. If it is up, its store returns ALMADIA_REMOVED
+ * once it knows.
+ */
+#define ALMADIA_MEMBER_CHANGE_REMOVE 2
+
+/**
+ * node_id goes, for good, and a new member, by_id, which others reach at `address`, takes its place and its role; as
+ * ALMADIA_MEMBER_CHANGE_ADD and _REMOVE in one step. For a member whose directory is lost.
+ */
+#define ALMADIA_MEMBER_CHANGE_REPLACE 3
+
+/** node_id, a learner, is to vote. */
+#define ALMADIA_MEMBER_CHANGE_PROMOTE 4
+
+/** node_id, a voter, is to be a learner, and no longer preferred. */
+#define ALMADIA_MEMBER_CHANGE_DEMOTE 5
+
+/** Others reach node_id at `address` from now on. A member that is opened with another transport.announce says so itself. */
+#define ALMADIA_MEMBER_CHANGE_MOVE 6
+
+/** node_id, a voter, is to lead rather than others (is_preferred is 1), or no more than others (0). */
+#define ALMADIA_MEMBER_CHANGE_PREFER 7
+
+/**
+ * node_id is not to lead as long as others can (is_drained is 1), as before it is taken down for long, or may lead again
+ * (0).
+ */
+#define ALMADIA_MEMBER_CHANGE_DRAIN 8
 
 #ifdef __cplusplus
 extern "C" {
@@ -1122,16 +1257,22 @@ almadia_code almadia_config_set_event_callback(struct almadia_config *config,
  * does not wait for the other members (see almadia_store_wait_leader). Writes that were not flushed before the
  * last exit are applied again in the background; the first reads wait for that, within their timeouts.
  *
+ * With the option cluster.join the first start asks those members to let this one in and waits for it, for
+ * cluster.join_timeout_ms at most: they do once almadia_members_change has added it. Then the data come in the
+ * background: see almadia_store_wait_ready.
+ *
  * A relative `path` is resolved against the current working directory, which may change afterwards; the directory
  * itself must keep its path while the store is open. Each of the descriptors 0, 1 and 2 that is closed is opened
  * as /dev/null and stays open, in child processes too: otherwise a program that writes to a closed standard error
  * would write into the store. So close none of them while a store is open; redirect them to /dev/null instead.
  *
- * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any. Codes:
+ * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk, and until a member is let
+ * in. Threads: any. Codes:
  * ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_INVALID_ARGUMENT (`path` is empty, a file,
  * or a directory that holds other files), ALMADIA_LOCKED (already open, here or in another process),
  * ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO (also when the system refuses a
- * thread: the errno is EAGAIN), ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address),
+ * thread: the errno is EAGAIN), ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address; no
+ * member has let this one in within the time),
  * ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED (the parent process had a store open when it forked, or a snapshot, iterator
  * or value of one).
  */
@@ -1207,6 +1348,21 @@ almadia_code almadia_store_wait_leader(struct almadia_store *store,
                                        struct almadia_error **error);
 
 /**
+ * Waits up to `timeout_ms` milliseconds until this member, which was opened with the option cluster.join, has the data of
+ * every region. Before that reads here wait for it, within their own timeouts. A member that is no new one is ready once
+ * it has applied what it had, usually at once.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_READ_TIMEOUT (not in time; the error
+ * names a region, and waiting again is fine), ALMADIA_REMOVED, ALMADIA_CLOSED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK,
+ * ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_store_wait_ready(struct almadia_store *store,
+                                      uint64_t timeout_ms,
+                                      struct almadia_error **error);
+
+/**
  * The metrics of this member since it was opened, as text in the Prometheus format (0.0.4): gauges of its state,
  * and histograms, in seconds, of each stage of writes and reads. Names and buckets do not change within a major
  * version.
@@ -1257,6 +1413,67 @@ almadia_code almadia_store_raft_snapshot_at(struct almadia_store *store,
                                             size_t index,
                                             struct almadia_raft_snapshot_status *status,
                                             struct almadia_error **error);
+
+/**
+ * The members of the cluster as this one knows them now; other members may know of a change earlier or later. It also works
+ * on a store that is poisoned, removed or shut down.
+ *
+ * `members` receives the handle; free it with almadia_members_free. Blocks: no. Threads: any number at once; callbacks
+ * too. Codes: ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_members_list(struct almadia_store *store,
+                                  struct almadia_members **members,
+                                  struct almadia_error **error);
+
+/**
+ * Counts the changes of the members of the cluster, those of members that joined included; 0 as long as there was none,
+ * and for NULL. Lists with the same version that is not 0, also of different members, have the same members with the same
+ * addresses and roles.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+uint64_t almadia_members_version(const struct almadia_members *members);
+
+/**
+ * The number of members. 0 for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+size_t almadia_members_count(const struct almadia_members *members);
+
+/**
+ * Reports the member at `index`, from 0 to almadia_members_count() - 1, in the order of their numbers. Begin `member` with
+ * ALMADIA_MEMBER_INIT.
+ *
+ * Blocks: no. Threads: any number at once. Codes: ALMADIA_END (there are fewer), ALMADIA_INVALID_ARGUMENT (struct_size).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_members_at(const struct almadia_members *members,
+                                size_t index,
+                                struct almadia_member *member);
+
+/**
+ * What the regions wait for that had not followed the last change yet, as far as the asked member knew: sentences in
+ * English for an operator, one a line, NUL-terminated. "" when all had followed, and for NULL. It belongs to the
+ * almadia_members and is valid as long as that.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+const char *almadia_members_unsettled(const struct almadia_members *members);
+
+/**
+ * Frees a list, with the texts that it lent. NULL is fine.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+void almadia_members_free(struct almadia_members *members);
 
 /**
  * Makes an empty batch. It belongs to no store and may be written to any.
@@ -2104,9 +2321,9 @@ almadia_code almadia_put_versioned_async(struct almadia_store *store,
 
 /**
  * Cancels a call that has not completed. It completes now: with ALMADIA_CANCELLED when it certainly has no effect,
- * or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, or leadership handed over, now or later. `op`
- * is the number that almadia_done.op received. The code may be ignored: the completion tells in any case what became
- * of the call.
+ * or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, leadership handed over or the members changed, now
+ * or later. `op` is the number that almadia_done.op received. The code may be ignored: the completion tells in any case
+ * what became of the call.
  *
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (the call has completed, and
  * its completion was delivered or is about to be; without an error object), ALMADIA_FORKED.
@@ -2129,7 +2346,7 @@ almadia_code almadia_completion_code(const struct almadia_completion *completion
 /**
  * The log index of the write, the index up to which the snapshot shows the log, or that of the position that
  * almadia_get_with describes, also when its key does not exist. 0 after a failure, for a snapshot over several
- * regions, for almadia_get_async, almadia_multi_get_async and a leader transfer, and for NULL.
+ * regions, for almadia_get_async, almadia_multi_get_async, a leader transfer and a change of members, and for NULL.
  *
  * Blocks: no. Threads: one.
  */
@@ -3045,6 +3262,57 @@ almadia_code almadia_leader_transfer_async(struct almadia_store *store,
                                            const struct almadia_leader_transfer_options *options,
                                            const struct almadia_done *done,
                                            struct almadia_error **error);
+
+/**
+ * Changes the members of the cluster, all `count` changes at once or none, and waits until every region has followed: those
+ * who come have the data, and those who go are needed no more. The changes are taken in their order. Any member may be
+ * asked, also one that is to go. With a count of 0 (`changes` may be NULL then) nothing is changed, and the call waits for
+ * the changes before it.
+ *
+ * The cluster goes on serving meanwhile. A region waits, for as long as it takes, for a new member to be opened and to catch
+ * up, and for a majority of live voters: almadia_members_unsettled says for whom. A timeout does not take a change back;
+ * another change does. To see whether one that failed with an unknown outcome was made, look at almadia_members_list.
+ * Repeated, a change that was made does no harm: who was added, replaced or removed is refused with
+ * ALMADIA_INVALID_ARGUMENT, everything else stays as it is.
+ *
+ * `timeout_ms` is in milliseconds; 0 means the option write.timeout_ms, which is short for members that have much data to
+ * get. Blocks: yes, for the timeout at most. Threads: any number at once; changes that meet are made one after the other.
+ * Codes: ALMADIA_INVALID_ARGUMENT (the changes contradict the list of members or each other, a field has no such value or
+ * is not used by its kind, struct_size; the error says which), ALMADIA_UNSUPPORTED (a member runs a release that knows no
+ * such changes; a field that this version does not know), ALMADIA_OVERLOADED, ALMADIA_NO_LEADER,
+ * ALMADIA_DEADLINE_BEFORE_START (the list was not changed; with a count of 0: a region has not followed in time),
+ * ALMADIA_TIMEOUT (the list was or may be changed, and a region has not followed in time; it goes on, and the error says
+ * what it waits for), ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_SKIPPED_IN_FLIGHT (outcome unknown),
+ * ALMADIA_REMOVED (this member was removed, perhaps by this change), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED,
+ * ALMADIA_WOULD_DEADLOCK.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_members_change(struct almadia_store *store,
+                                    const struct almadia_member_change *changes,
+                                    size_t count,
+                                    uint64_t timeout_ms,
+                                    struct almadia_error **error);
+
+/**
+ * Starts changing the members of the cluster and returns: the way to add members from the thread that opens them. On
+ * ALMADIA_OK the call will complete exactly once, with index and term 0, when every region has followed; after a failure
+ * there will be no completion.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a field has no such value or is
+ * not used by its kind, struct_size), ALMADIA_UNSUPPORTED (a field that this version does not know), ALMADIA_OVERLOADED,
+ * ALMADIA_REMOVED, ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED. The completion has the other codes: those of
+ * almadia_members_change, so ALMADIA_INVALID_ARGUMENT too, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT. After
+ * ALMADIA_TIMEOUT almadia_members_unsettled says what is waited for.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_members_change_async(struct almadia_store *store,
+                                          const struct almadia_member_change *changes,
+                                          size_t count,
+                                          uint64_t timeout_ms,
+                                          const struct almadia_done *done,
+                                          struct almadia_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"

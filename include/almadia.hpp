@@ -10,6 +10,7 @@
  * A CLUSTER is three programs (or three stores of one) that open directories of their own with the same
  *   "cluster.initial_members", "1=host:port,2=host:port,3=host:port", and each its own "cluster.node_id". Every member
  *   accepts writes and serves reads that show all that any member acknowledged. options() lists every other option.
+ *   Members are added, replaced and removed while the cluster serves: store::members and store::change_members.
  * RESULTS. A function that can fail returns a result<T>, which must be checked: test it, then use *r or r.error(); or
  *   append .or_throw() to the call, which gives the T or throws almadia::exception (not with -fno-exceptions). Nothing
  *   else here throws except std::bad_alloc. A missing key is no error: std::optional<value> is empty.
@@ -153,6 +154,8 @@ enum class code : almadia_code {
     shutting_down = ALMADIA_SHUTTING_DOWN,
     /** A parent process had a store open when it forked; close it before, fork first, or exec. */
     forked = ALMADIA_FORKED,
+    /** This member was removed from its cluster; its number is not used again: start another member under a new number. */
+    removed = ALMADIA_REMOVED,
     /** The deadline passed before the read was confirmed; retry. */
     read_timeout = ALMADIA_READ_TIMEOUT,
     /** The operating system reported an error. */
@@ -725,6 +728,8 @@ enum class store_event_kind : almadia_store_event_kind {
     raft_snapshot_sent = ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_SENT,
     /** The data of a raft snapshot from node_id have become those of the region on this member. */
     raft_snapshot_installed = ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_INSTALLED,
+    /** This member, node_id, was removed from its cluster, for good: its store returns code::removed from now on. */
+    removed = ALMADIA_STORE_EVENT_REMOVED,
 };
 
 /**
@@ -735,13 +740,16 @@ struct store_event {
     store_event_kind kind;
     /** Why, for poisoned; otherwise code::ok. */
     almadia::code code;
-    /** The region; 0 for poisoned. */
+    /** The region; 0 for poisoned and removed. */
     std::uint64_t region_id;
     /** The number of the leading member, for leader_changed; 0 while no leader is known. */
     std::uint64_t leader_id;
     /** The raft term, for leader_changed. */
     std::uint64_t term;
-    /** The other member, for a raft snapshot; 0 when one was installed that came before the store was opened. */
+    /**
+     * The other member, for a raft snapshot; 0 when one was installed that came before the store was opened. This member,
+     * for removed.
+     */
     std::uint64_t node_id;
     /** Up to here the region's log is in the raft snapshot. */
     std::uint64_t index;
@@ -1627,7 +1635,108 @@ struct transfer_options {
     bytes key = {};
 };
 
+/** What a member of a cluster is to do. Later versions may add some. */
+enum class member_role : almadia_member_role {
+    /** It votes: its copy counts towards the majority that a write needs, and it may lead. */
+    voter = ALMADIA_MEMBER_VOTER,
+    /** It has all data and serves its program, and counts towards no majority. */
+    learner = ALMADIA_MEMBER_LEARNER,
+};
+
+/** A change of the members of a cluster, for store::change_members. A value type: copy it, keep it. */
+class member_change {
+  public:
+    /**
+     * A new member, whose number is higher than any that there ever was, and which others reach at `address`
+     * ("host:port"). Its program opens an empty directory with the option cluster.join, before or after the call.
+     */
+    static member_change add(std::uint64_t node_id, std::string address, member_role role = member_role::voter) {
+        member_change made(ALMADIA_MEMBER_CHANGE_ADD, node_id, std::move(address));
+        made.role_ = role;
+        return made;
+    }
+
+    /** A member goes, for good: its number never comes back. It may be down. */
+    static member_change remove(std::uint64_t node_id) { return member_change(ALMADIA_MEMBER_CHANGE_REMOVE, node_id); }
+
+    /** A member goes, for good, and a new one, as of add, takes its place and its role. */
+    static member_change replace(std::uint64_t node_id, std::uint64_t by_id, std::string address) {
+        member_change made(ALMADIA_MEMBER_CHANGE_REPLACE, node_id, std::move(address));
+        made.by_id_ = by_id;
+        return made;
+    }
+
+    /** A learner is to vote. */
+    static member_change promote(std::uint64_t node_id) {
+        return member_change(ALMADIA_MEMBER_CHANGE_PROMOTE, node_id);
+    }
+
+    /** A voter is to be a learner, and no longer preferred. */
+    static member_change demote(std::uint64_t node_id) { return member_change(ALMADIA_MEMBER_CHANGE_DEMOTE, node_id); }
+
+    /** Others reach a member at `address` from now on. One that announces another address says so itself. */
+    static member_change move(std::uint64_t node_id, std::string address) {
+        return member_change(ALMADIA_MEMBER_CHANGE_MOVE, node_id, std::move(address));
+    }
+
+    /** A voter is to lead rather than others; or no more than others, when `is_preferred` is false. */
+    static member_change prefer(std::uint64_t node_id, bool is_preferred = true) {
+        member_change made(ALMADIA_MEMBER_CHANGE_PREFER, node_id);
+        made.is_preferred_ = is_preferred;
+        return made;
+    }
+
+    /**
+     * A member is not to lead as long as others can, as before it is taken down for long; or may lead again, when
+     * `is_drained` is false.
+     */
+    static member_change drain(std::uint64_t node_id, bool is_drained = true) {
+        member_change made(ALMADIA_MEMBER_CHANGE_DRAIN, node_id);
+        made.is_drained_ = is_drained;
+        return made;
+    }
+
+    /** As the C interface takes it; it borrows the address. */
+    almadia_member_change to_c() const noexcept {
+        almadia_member_change c = ALMADIA_MEMBER_CHANGE_INIT;
+        c.kind = kind_;
+        c.role = static_cast<almadia_member_role>(role_);
+        c.node_id = node_id_;
+        c.by_id = by_id_;
+        c.address = has_address_ ? address_.c_str() : nullptr;
+        c.is_preferred = is_preferred_ ? 1 : 0;
+        c.is_drained = is_drained_ ? 1 : 0;
+        return c;
+    }
+
+  private:
+    member_change(almadia_member_change_kind kind, std::uint64_t node_id) : kind_(kind), node_id_(node_id) {}
+
+    member_change(almadia_member_change_kind kind, std::uint64_t node_id, std::string address)
+        : kind_(kind), node_id_(node_id), address_(std::move(address)), has_address_(true) {
+        /* A NUL would end the text before its end; a blank is refused, with a message that shows the address. */
+        std::replace(address_.begin(), address_.end(), '\0', ' ');
+    }
+
+    almadia_member_change_kind kind_;
+    std::uint64_t node_id_;
+    std::uint64_t by_id_ = 0;
+    std::string address_{};
+    member_role role_ = member_role::voter;
+    bool has_address_ = false;
+    bool is_preferred_ = false;
+    bool is_drained_ = false;
+};
+
 namespace detail {
+
+/* They borrow the addresses. */
+inline std::vector<almadia_member_change> to_c(const std::vector<member_change> &changes) {
+    std::vector<almadia_member_change> all;
+    all.reserve(changes.size());
+    for (const member_change &change : changes) all.push_back(change.to_c());
+    return all;
+}
 
 inline almadia_write_options to_c(const write_options &options) noexcept {
     almadia_write_options c = ALMADIA_WRITE_OPTIONS_INIT;
@@ -2461,6 +2570,21 @@ template <class Self> class asynchronous {
         return detail::start_future<void>(transferring(options));
     }
 
+    /**
+     * Changes the members of the cluster: the way to add members from the thread that opens them. A timeout of 0 means the
+     * option write.timeout_ms. Codes of the result: those of store::change_members.
+     */
+    template <class F>
+    result<call_id> change_members_async(const std::vector<member_change> &changes, std::chrono::milliseconds timeout,
+                                         F &&f) const {
+        return detail::start<void>(std::forward<F>(f), changing(changes, timeout));
+    }
+    /** Changes the members of the cluster, as above. */
+    std::future<result<void>> change_members_future(const std::vector<member_change> &changes,
+                                                    std::chrono::milliseconds timeout = {}) const {
+        return detail::start_future<void>(changing(changes, timeout));
+    }
+
 #ifdef __cpp_impl_coroutine
     /** co_await gives the result<position>. */
     auto put_async(bytes key, bytes value) const { return awaiting<position>(putting(key, value)); }
@@ -2545,6 +2669,10 @@ template <class Self> class asynchronous {
     /** co_await gives the result<void>. */
     auto transfer_leader_async(const transfer_options &options = {}) const {
         return awaiting<void>(transferring(options));
+    }
+    /** co_await gives the result<void>. Name the changes first: g++ 12 takes no {...} list in a co_await expression. */
+    auto change_members_async(const std::vector<member_change> &changes, std::chrono::milliseconds timeout = {}) const {
+        return awaiting<void>(changing(changes, timeout));
     }
 #endif
 
@@ -2676,6 +2804,13 @@ template <class Self> class asynchronous {
             return almadia_leader_transfer_async(store, &c, &done, e);
         });
     }
+    auto changing(const std::vector<member_change> &changes, std::chrono::milliseconds timeout) const {
+        return submission([changes, ms = detail::timeout_ms(timeout)](almadia_store *store, const almadia_done &done,
+                                                                      almadia_error **e) {
+            const std::vector<almadia_member_change> c = detail::to_c(changes);
+            return almadia_members_change_async(store, c.data(), c.size(), ms, &done, e);
+        });
+    }
 #ifdef __cpp_impl_coroutine
     template <class T, class Submission> static awaitable<T, Submission> awaiting(Submission submission) {
         return awaitable<T, Submission>(std::move(submission));
@@ -2762,7 +2897,8 @@ struct region_status {
     almadia::role role;
     /**
      * What the region's log may hold, because the libraries of all members know it. 0: a member runs a release that
-     * knows no conditions, or did a moment ago. 1: everything that this release offers.
+     * knows no conditions, or did a moment ago. 1: conditions, but no changes of members. 2: everything that this
+     * release offers.
      */
     std::uint64_t feature_level;
     /** Whether this member takes in a raft snapshot of the region: nothing is read here until that is done. */
@@ -2804,6 +2940,43 @@ struct raft_snapshot_status {
     raft_snapshot_stage stage;
 };
 
+/** A member of the cluster, as another one sees it, or the same. */
+struct member {
+    /** Its number. */
+    std::uint64_t node_id;
+    /** Where its peers reach it, as "host:port"; empty if that is not known. */
+    std::string address;
+    /** What it is to do. */
+    member_role role;
+    /** Whether it is to lead rather than others. */
+    bool is_preferred;
+    /** Whether it is not to lead as long as others can. */
+    bool is_drained;
+    /** In how many regions it does what it is to do, as far as the asked member has applied. */
+    std::uint64_t settled_regions;
+    /**
+     * How many regions the asked member leads, and of which it so knows how far this member has come: is_live and
+     * lag_entries are about these. 0 says that the asked member knows nothing of the kind.
+     */
+    std::uint64_t seen_regions;
+    /** Entries of the logs of these regions that it lacks, of all together. */
+    std::uint64_t lag_entries;
+    /** How many regions it leads, as far as the asked member knows. */
+    std::uint64_t led_regions;
+    /** Whether it was heard of lately in each of these regions, of which there is one at least; true for the asked member. */
+    bool is_live;
+};
+
+/** The members of a cluster, as one of them saw them at one moment. */
+struct member_list {
+    /** Counts the changes; 0 as long as there was none. Lists with the same version that is not 0 have the same members. */
+    std::uint64_t version = 0;
+    /** In the order of their numbers. */
+    std::vector<member> members = {};
+    /** What the regions wait for that had not followed the last change, as sentences in English; empty when all had. */
+    std::vector<std::string> unsettled = {};
+};
+
 /**
  * An open store: one member of a cluster. Its asynchronous calls are those of `asynchronous`.
  * The destructor frees it as shutdown(0) does, without handing over what it leads: for that, shut it down first.
@@ -2819,10 +2992,11 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
 
     /**
      * Opens the directory `path`, creating it at the first start (its parent must exist), and starts this member's
-     * threads. It does not wait for the other members: see wait_leader. Blocks: yes, on the disk. Codes:
+     * threads. It does not wait for the other members: see wait_leader. With the option cluster.join the first start waits
+     * to be let in, for cluster.join_timeout_ms at most; then see wait_ready. Blocks: yes, on the disk. Codes:
      * invalid_config, locked (already open, here or in another process), wrong_cluster, incompatible_format,
      * corruption, io (also when the system refuses a thread: errno EAGAIN), no_space, permission, network (the listen
-     * address), would_deadlock, forked (the parent process had a store open when it forked), abi_mismatch.
+     * address; not let in within the time), would_deadlock, forked (the parent process had a store open when it forked), abi_mismatch.
      */
     static result<store> open(const std::string &path, const almadia::config &config = {}) {
         if (config.c_handle() == nullptr) {
@@ -2869,6 +3043,16 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         });
         if (!waited) return std::move(waited).error();
         return leader;
+    }
+
+    /**
+     * Waits until this member, which was opened with the option cluster.join, has the data of every region. A member that is
+     * no new one is ready once it has applied what it had. Blocks: yes, for the timeout at most. Codes: read_timeout (not in
+     * time: waiting again is fine), removed, closed, poisoned, would_deadlock, forked.
+     */
+    result<void> wait_ready(std::chrono::milliseconds timeout) const {
+        const std::uint64_t ms = timeout.count() < 0 ? 0 : static_cast<std::uint64_t>(timeout.count());
+        return detail::attempt([&](almadia_error **e) { return almadia_store_wait_ready(pointer_, ms, e); });
     }
 
     /** Sets `key` to `value` and waits until it is durable on a majority and readable. Blocks: yes. Codes: as write. */
@@ -3147,6 +3331,54 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     result<void> transfer_leader(const transfer_options &options = {}) const {
         const almadia_leader_transfer_options c = detail::to_c(options);
         return detail::attempt([&](almadia_error **e) { return almadia_leader_transfer(pointer_, &c, e); });
+    }
+
+    /**
+     * Changes the members of the cluster, all at once or none, and waits until every region has followed: those who come
+     * have the data, and those who go are needed no more. Any member may be asked. Without changes it waits for those before.
+     * A timeout of 0 means the option write.timeout_ms, which is short for members that have much data to get; it does not
+     * take a change back, another change does. The cluster goes on serving meanwhile, and members().unsettled says what is
+     * waited for. To see whether a change with an unknown outcome was made, look at members(); repeated, it does no harm.
+     * Blocks: yes, for the timeout at most. Codes: invalid_argument (the changes contradict the list of members
+     * or each other), unsupported (a member runs a release that knows no such changes), overloaded, no_leader,
+     * deadline_before_start (the list was not changed; without changes: a region has not followed in time), timeout (the list
+     * was or may be changed, and a region has not followed in time; it goes on), shutdown_in_flight, failed_in_flight,
+     * skipped_in_flight, removed (this member was removed, perhaps by this change), closed, forked, poisoned,
+     * would_deadlock.
+     */
+    result<void> change_members(const std::vector<member_change> &changes, std::chrono::milliseconds timeout = {}) const {
+        const std::vector<almadia_member_change> c = detail::to_c(changes);
+        const std::uint64_t ms = detail::timeout_ms(timeout);
+        return detail::attempt([&](almadia_error **e) {
+            return almadia_members_change(pointer_, c.data(), c.size(), ms, e);
+        });
+    }
+
+    /**
+     * The members of the cluster as this one knows them now, also of a store that is poisoned, removed or shut down. Others
+     * may know of a change earlier or later. Codes: forked.
+     */
+    result<member_list> members() const {
+        struct freeing {
+            void operator()(almadia_members *listed) const noexcept { almadia_members_free(listed); }
+        };
+        almadia_members *made = nullptr;
+        result<void> asked = detail::attempt([&](almadia_error **e) { return almadia_members_list(pointer_, &made, e); });
+        if (!asked) return std::move(asked).error();
+        const std::unique_ptr<almadia_members, freeing> listed(made);
+        member_list all;
+        all.version = almadia_members_version(made);
+        almadia_member c = ALMADIA_MEMBER_INIT;
+        for (std::size_t index = 0; almadia_members_at(made, index, &c) == ALMADIA_OK; index++)
+            all.members.push_back({c.node_id, c.address, static_cast<member_role>(c.role), c.is_preferred != 0,
+                                   c.is_drained != 0, c.settled_regions, c.seen_regions, c.lag_entries, c.led_regions, c.is_live != 0});
+        std::string_view left = almadia_members_unsettled(made);
+        while (!left.empty()) {
+            const std::size_t end = std::min(left.find('\n'), left.size());
+            all.unsettled.emplace_back(left.substr(0, end));
+            left.remove_prefix(std::min(end + 1, left.size()));
+        }
+        return all;
     }
 
     /** The state of this member, also of a store that is poisoned or shut down. Codes: forked. */

@@ -172,7 +172,7 @@ pub unsafe extern "C" fn almadia_completion_code(completion: *const almadia_comp
 
 /// The log index of the write, the index up to which the snapshot shows the log, or that of the position that
 /// almadia_get_with describes, also when its key does not exist. 0 after a failure, for a snapshot over several
-/// regions, for almadia_get_async, almadia_multi_get_async and a leader transfer, and for NULL.
+/// regions, for almadia_get_async, almadia_multi_get_async, a leader transfer and a change of members, and for NULL.
 ///
 /// Blocks: no. Threads: one.
 ///

@@ -161,9 +161,9 @@ impl CallReceiver {
 }
 
 /// Cancels a call that has not completed. It completes now: with ALMADIA_CANCELLED when it certainly has no effect,
-/// or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, or leadership handed over, now or later. `op`
-/// is the number that almadia_done.op received. The code may be ignored: the completion tells in any case what became
-/// of the call.
+/// or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, leadership handed over or the members changed, now
+/// or later. `op` is the number that almadia_done.op received. The code may be ignored: the completion tells in any case
+/// what became of the call.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (the call has completed, and
 /// its completion was delivered or is about to be; without an error object), ALMADIA_FORKED.

@@ -59,6 +59,42 @@ pub(super) unsafe fn read<T: Extensible>(pointer: *const T) -> Result<T> {
     }
 }
 
+/// Reads an array of structs from C; NULL stands for none. They are as far apart as their program thinks that they are
+/// large, so all have the same `struct_size`.
+///
+/// # Safety
+/// `pointer` is NULL or points to `count` structs that lie one behind the other, each of the `struct_size` bytes that it
+/// states, and that nobody changes during the call.
+pub(super) unsafe fn read_all<T: Extensible>(pointer: *const T, count: usize, name: &str) -> Result<Vec<T>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    // SAFETY: passed on to the caller: there is a first one.
+    let stride = unsafe { claimed_size(pointer) }?;
+    let fits = count.checked_mul(stride).is_some_and(|bytes| isize::try_from(bytes).is_ok());
+    if count > 1 && !(fits && stride.is_multiple_of(align_of::<T>())) {
+        let detail = format!("{name}: {count} structs of {stride} bytes cannot lie one behind the other");
+        return Err(Error::with_detail(Code::InvalidArgument, detail));
+    }
+    let element = |at: usize| {
+        // SAFETY: the caller promises that each of them is there, and aligned as the first one is.
+        let (element, size) = unsafe {
+            let element = pointer.cast::<u8>().add(at * stride).cast::<T>();
+            (element, claimed_size(element)?)
+        };
+        if size != stride {
+            let detail = format!("{name}: struct_size is {size} in element {at}, and {stride} in the first");
+            return Err(Error::with_detail(Code::InvalidArgument, detail));
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { read(element) }
+    };
+    (0..count).map(element).collect()
+}
+
 /// Writes a struct to C, keeping the caller's `struct_size`; fields it has and we lack become zero.
 ///
 /// # Safety
@@ -161,6 +197,35 @@ mod tests {
 
         // SAFETY: as above.
         assert_eq!(code(unsafe { read::<Old>((&raw const new).cast()) }), Some(Code::Unsupported));
+    }
+
+    #[test]
+    fn the_structs_of_an_array_are_as_far_apart_as_their_program_thinks() {
+        let mut new = [7, 8, 9].map(|first| New { struct_size: 24, first, second: 0 });
+        let read_old = |new: &[New; 3]| {
+            // SAFETY: each of the three structs has the 24 bytes its struct_size states.
+            unsafe { read_all::<Old>(new.as_ptr().cast(), 3, "array") }
+        };
+        let firsts: Vec<_> = read_old(&new).expect("tails are zero").iter().map(|old| old.first).collect();
+        assert_eq!(firsts, [7, 8, 9]);
+
+        new[2].second = 1;
+        assert_eq!(code(read_old(&new)), Some(Code::Unsupported));
+        new[2] = New { struct_size: 16, first: 9, second: 0 };
+        assert_eq!(code(read_old(&new)), Some(Code::InvalidArgument));
+        new[0].struct_size = 23;
+        assert_eq!(code(read_old(&new)), Some(Code::InvalidArgument));
+    }
+
+    #[test]
+    fn an_array_may_be_missing_only_without_elements() {
+        let none = std::ptr::null::<Old>();
+
+        // SAFETY: NULL is not followed.
+        let (empty, missing) = unsafe { (read_all(none, 0, "array"), read_all(none, 1, "array")) };
+
+        assert_eq!(empty.expect("none were announced"), []);
+        assert_eq!(code(missing), Some(Code::NullPointer));
     }
 
     #[test]

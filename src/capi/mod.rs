@@ -49,6 +49,7 @@ mod calls;
 pub mod store;
 pub mod region;
 pub mod raft_snapshot;
+pub mod members;
 pub mod done;
 pub mod batch;
 pub mod batch_conditions;
@@ -61,6 +62,7 @@ pub mod get;
 pub mod txn_begin;
 pub mod txn_commit;
 pub mod transfer;
+pub mod members_change;
 
 pub use boundary::{ALMADIA_OK, almadia_code, almadia_error};
 pub use bytes::{almadia_kv, almadia_slice};

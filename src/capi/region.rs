@@ -41,7 +41,8 @@ pub struct almadia_region_status {
     /// Always 0.
     pub reserved: i32,
     /// What the region's log may hold, because the libraries of all members know it. 0: a member runs a release that
-    /// knows no conditions, or did a moment ago. 1: everything that this release offers.
+    /// knows no conditions, or did a moment ago. 1: conditions, but no changes of members. 2: everything that this release
+    /// offers.
     pub feature_level: u64,
     /// 1 while this member takes in a raft snapshot of the region: nothing is read here until that is done. Otherwise 0.
     pub installing: u64,

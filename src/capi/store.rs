@@ -42,16 +42,22 @@ impl ProcessBound for almadia_store {
 /// does not wait for the other members (see almadia_store_wait_leader). Writes that were not flushed before the
 /// last exit are applied again in the background; the first reads wait for that, within their timeouts.
 ///
+/// With the option cluster.join the first start asks those members to let this one in and waits for it, for
+/// cluster.join_timeout_ms at most: they do once almadia_members_change has added it. Then the data come in the
+/// background: see almadia_store_wait_ready.
+///
 /// A relative `path` is resolved against the current working directory, which may change afterwards; the directory
 /// itself must keep its path while the store is open. Each of the descriptors 0, 1 and 2 that is closed is opened
 /// as /dev/null and stays open, in child processes too: otherwise a program that writes to a closed standard error
 /// would write into the store. So close none of them while a store is open; redirect them to /dev/null instead.
 ///
-/// `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any. Codes:
+/// `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk, and until a member is let
+/// in. Threads: any. Codes:
 /// ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_INVALID_ARGUMENT (`path` is empty, a file,
 /// or a directory that holds other files), ALMADIA_LOCKED (already open, here or in another process),
 /// ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO (also when the system refuses a
-/// thread: the errno is EAGAIN), ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address),
+/// thread: the errno is EAGAIN), ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address; no
+/// member has let this one in within the time),
 /// ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED (the parent process had a store open when it forked, or a snapshot, iterator
 /// or value of one).
 ///
@@ -197,6 +203,33 @@ pub unsafe extern "C" fn almadia_store_wait_leader(
         // SAFETY: `leader` is NULL or writable.
         let leader = unsafe { ValueSlot::optional(leader) };
         leader.put(store.store.wait_leader(Duration::from_millis(timeout_ms))?.get());
+        Ok(ALMADIA_OK)
+    })
+}
+
+/// Waits up to `timeout_ms` milliseconds until this member, which was opened with the option cluster.join, has the data of
+/// every region. Before that reads here wait for it, within their own timeouts. A member that is no new one is ready once
+/// it has applied what it had, usually at once.
+///
+/// Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_READ_TIMEOUT (not in time; the error
+/// names a region, and waiting again is fine), ALMADIA_REMOVED, ALMADIA_CLOSED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK,
+/// ALMADIA_FORKED.
+///
+/// # Safety
+/// `store` is NULL or live; `error` is NULL or writable.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_store_wait_ready(
+    store: *mut almadia_store,
+    timeout_ms: u64,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        boundary::may_block()?;
+        store.store.wait_ready(Duration::from_millis(timeout_ms))?;
         Ok(ALMADIA_OK)
     })
 }

@@ -24,7 +24,8 @@ pub const ALMADIA_STORE_EVENT_POISONED: almadia_store_event_kind = 2;
 pub const ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_SENT: almadia_store_event_kind = 3;
 /// The data of a raft snapshot from node_id, up to `index` of the log of region_id, have become those of this member.
 pub const ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_INSTALLED: almadia_store_event_kind = 4;
-/// This member, node_id, was removed from its cluster, and its store returns ALMADIA_REMOVED from now on.
+/// This member, node_id, was removed from its cluster, for good, and its store returns ALMADIA_REMOVED from now on. Shut it
+/// down; its directory is of no more use.
 pub const ALMADIA_STORE_EVENT_REMOVED: almadia_store_event_kind = 5;
 
 /// One event of a store. It belongs to the library and is valid until the callback returns.
@@ -37,13 +38,14 @@ pub struct almadia_store_event {
     pub kind: almadia_store_event_kind,
     /// Why, for ALMADIA_STORE_EVENT_POISONED; otherwise ALMADIA_OK.
     pub code: almadia_code,
-    /// The region; 0 for ALMADIA_STORE_EVENT_POISONED.
+    /// The region; 0 for ALMADIA_STORE_EVENT_POISONED and ALMADIA_STORE_EVENT_REMOVED.
     pub region_id: u64,
     /// The number of the leading member, for ALMADIA_STORE_EVENT_LEADER_CHANGED; 0 while no leader is known.
     pub leader_id: u64,
     /// The raft term, for ALMADIA_STORE_EVENT_LEADER_CHANGED.
     pub term: u64,
-    /// The other member, for a raft snapshot; 0 when one was installed that came before the store was opened.
+    /// The other member, for a raft snapshot; 0 when one was installed that came before the store was opened. This member,
+    /// for ALMADIA_STORE_EVENT_REMOVED.
     pub node_id: u64,
     /// Up to here the region's log is in the raft snapshot.
     pub index: u64,

@@ -112,6 +112,7 @@ static void call_blocking_functions(void *user, almadia_completion *completion)
     almadia_slice key = {"k", 1};
     almadia_cq *cq = NULL;
     almadia_completion *popped = NULL;
+    almadia_members *members = NULL;
     size_t count = 0;
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
     CHECK_CODE(ALMADIA_OK, almadia_batch_put(test->batch, "k", 1, "v", 1, NULL));
@@ -140,6 +141,9 @@ static void call_blocking_functions(void *user, almadia_completion *completion)
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_transact(test->store, NULL, never_run, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_wait_leader(test->store, 1000, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_leader_transfer(test->store, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_wait_ready(test->store, 1000, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_members_change(test->store, NULL, 0, 1000, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_members_list(test->store, &members, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_multi_get(test->store, &key, 1, NULL, &values, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_cq_pop(cq, &popped, 1, &count, 1000, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_cq_pop(cq, &popped, 1, &count, -1, NULL));
@@ -149,6 +153,7 @@ static void call_blocking_functions(void *user, almadia_completion *completion)
     CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_open(test->path, config, &other, NULL));
     CHECK(value == NULL && values == NULL && snapshot == NULL && other == NULL && count == 0 && txn == NULL);
+    almadia_members_free(members);
     almadia_cq_free(cq);
     almadia_config_free(config);
     finish(test);

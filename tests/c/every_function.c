@@ -1,6 +1,6 @@
 /*
  * every_function.c - calls the functions of the header on a cluster of one member. queue.c has the rest: queues, async
- * reads, reads of many keys, cancellation, metrics, and the log and event callbacks; transfer.c has leader transfers.
+ * reads, reads of many keys, cancellation, metrics, and the log and event callbacks; transfer.c has leader transfers, members.c changes of members.
  */
 #include "check.h"
 
@@ -256,7 +256,7 @@ static void status_shows_the_state_of_the_member(almadia_store *store)
     CHECK_OK(almadia_store_region_at(store, 0, &region, &error));
     CHECK(region.region_id == 1 && region.leader_id == 1 && region.role == ALMADIA_ROLE_LEADER);
     CHECK(region.start_key.size == 0 && region.end_key.size == 0 && region.last_index >= status.last_index);
-    CHECK(region.feature_level == 1 && region.installing == 0 && region.helped == 0);
+    CHECK(region.feature_level == 2 && region.installing == 0 && region.helped == 0);
 
     CHECK(status.snapshots_sending == 0 && status.snapshots_receiving == 0);
     almadia_raft_snapshot_status moving = ALMADIA_RAFT_SNAPSHOT_STATUS_INIT;

@@ -22,6 +22,7 @@ struct handles {
     almadia_value *value;
     almadia_values *values;
     almadia_cq *cq;
+    almadia_members *members;
     almadia_completion *completion;
     almadia_batch *batch;
     almadia_config *config;
@@ -51,6 +52,8 @@ static void check_store_calls(const struct handles *all)
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
     almadia_raft_snapshot_status moving = ALMADIA_RAFT_SNAPSHOT_STATUS_INIT;
+    almadia_members *members = NULL;
+    almadia_member member = ALMADIA_MEMBER_INIT;
     almadia_done done = ALMADIA_DONE_INIT;
     done.callback = never;
 
@@ -75,11 +78,18 @@ static void check_store_calls(const struct handles *all)
     CHECK_CODE(ALMADIA_FORKED, almadia_store_wait_leader(store, 1000, NULL, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_leader_transfer(store, NULL, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_leader_transfer_async(store, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_store_wait_ready(store, 1000, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_members_list(store, &members, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_members_change(store, NULL, 0, 1000, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_members_change_async(store, NULL, 0, 1000, &done, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_shutdown(store, 1000, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_open(all->path, all->config, &own, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_log_set_callback(never_log, NULL, ALMADIA_LOG_INFO, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_log_set_callback(NULL, NULL, ALMADIA_LOG_INFO, NULL));
-    CHECK(value == NULL && own == NULL);
+    CHECK(value == NULL && own == NULL && members == NULL);
+    /* A list is memory and nothing else. */
+    CHECK_CODE(ALMADIA_OK, almadia_members_at(all->members, 0, &member));
+    CHECK(member.node_id == 1 && almadia_members_count(all->members) == 1);
 }
 
 static void check_reads(const struct handles *all)
@@ -199,6 +209,7 @@ static void check_queue_calls(const struct handles *all)
 static void free_all(const struct handles *all)
 {
     almadia_completion_free(all->completion);
+    almadia_members_free(all->members);
     almadia_values_free(all->values);
     almadia_value_free(all->value);
     almadia_iter_free(all->iter);
@@ -230,6 +241,7 @@ static struct handles make_all(const char *path)
     CHECK_OK(almadia_txn_begin(all.store, NULL, &all.txn, &error));
     CHECK_OK(almadia_snapshot_get(all.snapshot, "k", 1, &all.value, &error));
     CHECK_OK(almadia_multi_get(all.store, &key, 1, NULL, &all.values, &error));
+    CHECK_OK(almadia_members_list(all.store, &all.members, &error));
     CHECK_OK(almadia_cq_new(&all.cq, &error));
     done.cq = all.cq;
     CHECK_OK(almadia_snapshot_open_async(all.store, NULL, &done, &error));

@@ -34,6 +34,8 @@ static void check_getters(void)
     CHECK(almadia_completion_take_values(NULL) == NULL && almadia_completion_user(NULL) == NULL);
     CHECK(almadia_completion_version(NULL) == 0 && almadia_value_version(NULL) == 0);
     CHECK(almadia_values_version_at(NULL, 0) == 0 && almadia_iter_version(NULL) == 0);
+    CHECK(almadia_members_version(NULL) == 0 && almadia_members_count(NULL) == 0);
+    CHECK(strcmp(almadia_members_unsettled(NULL), "") == 0);
     CHECK(almadia_completion_op(NULL) == 0 && almadia_cq_fd(NULL) == -1 && almadia_values_count(NULL) == 0);
     CHECK(almadia_snapshot_index(NULL) == 0 && almadia_snapshot_term(NULL) == 0);
     CHECK(almadia_value_data(NULL) == NULL && almadia_value_size(NULL) == 0);
@@ -56,6 +58,7 @@ static void check_no_ops(void)
     almadia_iter_free(NULL);
     almadia_txn_free(NULL);
     almadia_values_free(NULL);
+    almadia_members_free(NULL);
     almadia_completion_free(NULL);
     almadia_cq_interrupt(NULL);
     almadia_cq_shutdown(NULL);
@@ -181,6 +184,45 @@ static void check_stores(almadia_store *store)
     REFUSES(almadia_store_region_at(store, 0, NULL, NULL));
     REFUSES(almadia_store_raft_snapshot_at(NULL, 0, &moving, NULL));
     REFUSES(almadia_store_raft_snapshot_at(store, 0, NULL, NULL));
+    REFUSES(almadia_store_wait_ready(NULL, 0, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_store_wait_ready(store, 1000, NULL));
+}
+
+static void check_members(almadia_store *store)
+{
+    almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
+    almadia_member member = ALMADIA_MEMBER_INIT;
+    almadia_member_change change = ALMADIA_MEMBER_CHANGE_INIT;
+    almadia_members *members = (almadia_members *)store;
+    almadia_error *error = NULL;
+    done.callback = never;
+
+    REFUSES(almadia_members_list(NULL, &members, NULL));
+    CHECK(members == NULL);
+    REFUSES(almadia_members_list(store, NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_members_list(store, &members, NULL));
+    REFUSES(almadia_members_at(NULL, 0, &member));
+    REFUSES(almadia_members_at(members, 0, NULL));
+    almadia_members_free(members);
+
+    change.kind = ALMADIA_MEMBER_CHANGE_REMOVE;
+    change.node_id = 1;
+    REFUSES(almadia_members_change(NULL, &change, 1, 0, NULL));
+    REFUSES(almadia_members_change(store, NULL, 1, 0, NULL));
+    REFUSES(almadia_members_change_async(NULL, &change, 1, 0, &done, NULL));
+    REFUSES(almadia_members_change_async(store, NULL, 1, 0, &done, NULL));
+    REFUSES(almadia_members_change_async(store, &change, 1, 0, NULL, NULL));
+    REFUSES(almadia_members_change_async(store, &change, 1, 0, &without_callback, NULL));
+    const almadia_member_change_kind with_address[] = {
+        ALMADIA_MEMBER_CHANGE_ADD, ALMADIA_MEMBER_CHANGE_REPLACE, ALMADIA_MEMBER_CHANGE_MOVE};
+    for (size_t at = 0; at < sizeof with_address / sizeof *with_address; at++) {
+        change.kind = with_address[at];
+        REFUSES(almadia_members_change(store, &change, 1, 0, &error));
+        CHECK(strstr(almadia_error_message(error), "almadia_member_change.address") != NULL);
+        almadia_error_free(error);
+    }
+    /* No pointer is needed where there are no changes. */
+    CHECK_CODE(ALMADIA_OK, almadia_members_change(store, NULL, 0, 10000, NULL));
 }
 
 static void check_transfers(almadia_store *store)
@@ -591,6 +633,7 @@ int main(int argc, char **argv)
     almadia_store *store = open_single(argv[1]);
     check_stores(store);
     check_transfers(store);
+    check_members(store);
     check_writes(store, batch);
     CHECK_CODE(ALMADIA_OK, almadia_snapshot_open(store, NULL, &snapshot, NULL));
     check_reads(store, snapshot);

@@ -113,6 +113,30 @@ static almadia_code pass_raft_snapshot(void *room)
     return code == ALMADIA_END ? ALMADIA_OK : code;
 }
 
+static almadia_code pass_member(void *room)
+{
+    almadia_members *members = NULL;
+    CHECK_CODE(ALMADIA_OK, almadia_members_list(store, &members, NULL));
+    almadia_code code = almadia_members_at(members, 0, room);
+    almadia_members_free(members);
+    return code;
+}
+
+/* The only member stays one that is no more preferred than others. */
+static almadia_code pass_member_change(void *room)
+{
+    return almadia_members_change(store, room, 1, 10000, NULL);
+}
+
+static almadia_code pass_member_change_async(void *room)
+{
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.cq = cq;
+    almadia_code code = almadia_members_change_async(store, room, 1, 10000, &done, NULL);
+    pop_completions(code == ALMADIA_OK ? 1 : 0);
+    return code;
+}
+
 static almadia_code pass_write_options(void *room)
 {
     CHECK_CODE(ALMADIA_OK, almadia_batch_put(batch, "k", 1, "v", 1, NULL));
@@ -273,12 +297,16 @@ int main(int argc, char **argv)
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
     almadia_raft_snapshot_status moving = ALMADIA_RAFT_SNAPSHOT_STATUS_INIT;
+    almadia_member member = ALMADIA_MEMBER_INIT;
+    almadia_member_change change = ALMADIA_MEMBER_CHANGE_INIT;
     store = open_single(argv[1]);
     CHECK_CODE(ALMADIA_OK, almadia_batch_new(&batch, NULL));
     CHECK_CODE(ALMADIA_OK, almadia_snapshot_open(store, NULL, &snapshot, NULL));
     CHECK_CODE(ALMADIA_OK, almadia_cq_new(&cq, NULL));
     done.cq = cq;
     transfer.target = 1;
+    change.kind = ALMADIA_MEMBER_CHANGE_PREFER;
+    change.node_id = 1;
 
     /* Sizes in the first version of the header: later fields are at the end. */
     check_input(pass_write_options, &write, offsetof(almadia_write_options, events), sizeof write);
@@ -295,6 +323,9 @@ int main(int argc, char **argv)
     check_output(pass_status, offsetof(almadia_status, log_bytes), sizeof status);
     check_output(pass_region, offsetof(almadia_region_status, feature_level), sizeof region);
     check_output(pass_raft_snapshot, moving.struct_size, sizeof moving);
+    check_output(pass_member, member.struct_size, sizeof member);
+    check_input(pass_member_change, &change, sizeof change, sizeof change);
+    check_input(pass_member_change_async, &change, sizeof change, sizeof change);
     check_input(pass_digest_in, &seen, sizeof seen, sizeof seen);
     check_output(pass_digest_out, seen.struct_size, sizeof seen);
     check_output(pass_precondition, failed.struct_size, sizeof failed);

@@ -291,7 +291,7 @@ static void the_status_is_reported(const almadia::store &store) {
     CHECK(status.commit_index >= status.applied_index && status.last_index >= status.commit_index);
     const std::vector<almadia::region_status> regions = MUST(store.regions());
     CHECK(regions.size() == 1 && regions[0].role == almadia::role::leader && regions[0].leader_id == 1);
-    CHECK(regions[0].start_key.empty() && regions[0].end_key.empty() && regions[0].feature_level == 1);
+    CHECK(regions[0].start_key.empty() && regions[0].end_key.empty() && regions[0].feature_level == 2);
 
     CHECK(MUST(store.metrics()).view().find("# TYPE almadia_") != std::string_view::npos);
     CHECK(code_of(store.transfer_leader({9})) == almadia::code::invalid_argument);

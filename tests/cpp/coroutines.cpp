@@ -94,6 +94,9 @@ static task await_every_call(const almadia::store &store, const std::string key,
     almadia::transfer_options to_unknown;
     to_unknown.target = 9;
     CHECK(code_of(co_await store.transfer_leader_async(to_unknown)) == almadia::code::invalid_argument);
+    const std::vector<almadia::member_change> of_unknown = {almadia::member_change::promote(9)};
+    CHECK(code_of(co_await store.change_members_async(of_unknown)) == almadia::code::invalid_argument);
+    MUST(co_await store.change_members_async({}, std::chrono::seconds(30)));
     done.add();
 }
 

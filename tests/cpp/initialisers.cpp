@@ -14,9 +14,12 @@ int main() {
     const almadia_precondition precondition = ALMADIA_PRECONDITION_INIT;
     const almadia_op_result op_result = ALMADIA_OP_RESULT_INIT;
     const almadia_range_digest range_digest = ALMADIA_RANGE_DIGEST_INIT;
+    const almadia_member member = ALMADIA_MEMBER_INIT;
+    const almadia_member_change member_change = ALMADIA_MEMBER_CHANGE_INIT;
     return option.name != nullptr || status.node_id != 0 || region_status.start_key.data != nullptr ||
            raft_snapshot.to_id != 0 ||
            done.callback != nullptr || write_options.event_user != nullptr || snapshot_options.start != nullptr ||
            transfer_options.key != nullptr || iter_options.prefix != nullptr ||
-           precondition.exists != 0 || op_result.key.data != nullptr || range_digest.keys != 0;
+           precondition.exists != 0 || op_result.key.data != nullptr || range_digest.keys != 0 ||
+           member.address != nullptr || member_change.address != nullptr;
 }

@@ -83,6 +83,11 @@ fn leadership_is_handed_over_refused_and_given_up_at_shutdown() {
 }
 
 #[test]
+fn members_are_added_replaced_and_removed_and_listed() {
+    passes("members");
+}
+
+#[test]
 fn a_write_reports_its_progress_before_it_completes() {
     passes("events");
 }

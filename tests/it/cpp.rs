@@ -114,8 +114,16 @@ const PICKY_CLANG: &[&str] =
 #[test]
 fn no_program_gets_a_warning_from_a_header() {
     let cases = [("g++", "c++17", PICKY_GNU), ("g++", "c++20", PICKY_GNU), ("clang++", "c++17", PICKY_CLANG)];
-    let programs =
-        ["initialisers", "blocking", "asynchronous", "queue", "conditions", "transactions", "coroutines"];
+    let programs = [
+        "initialisers",
+        "blocking",
+        "asynchronous",
+        "queue",
+        "conditions",
+        "transactions",
+        "members",
+        "coroutines",
+    ];
     let mut warnings = Vec::new();
     for (name, standard, flags) in cases {
         let programs = programs.iter().filter(|&&program| program != "coroutines" || standard == "c++20");
@@ -170,6 +178,11 @@ fn completions_reach_the_threads_that_run_their_queue() {
 #[test]
 fn three_members_in_one_cpp_program_work_together() {
     passes(&["tests/cpp/cluster.cpp"], DIALECTS);
+}
+
+#[test]
+fn members_come_and_go_in_one_cpp_program() {
+    passes(&["tests/cpp/members.cpp"], DIALECTS);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tempfile::tempdir;
 use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
-const SOURCES: [&str; 34] = [
+const SOURCES: [&str; 36] = [
     "boundary",
     "library",
     "error",
@@ -26,6 +26,7 @@ const SOURCES: [&str; 34] = [
     "status",
     "region",
     "raft_snapshot",
+    "members",
     "batch",
     "batch_conditions",
     "position",
@@ -49,6 +50,7 @@ const SOURCES: [&str; 34] = [
     "txn_commit",
     "conflict",
     "transfer",
+    "members_change",
     "bytes",
 ];
 
