@@ -19,6 +19,10 @@
  *   level                   the feature level of the region                     level NUMBER
  *   leader TIMEOUT_MS       waits for a leader                                  result CODE MS MESSAGE
  *   transfer TIMEOUT_MS     hands the leadership over to another member         result CODE MS MESSAGE
+ *   change TIMEOUT_MS [+NODE=ADDRESS] [-NODE] ...   adds and removes members, all at once, and waits until every region has
+ *                           followed                                            result CODE MS MESSAGE
+ *   ready TIMEOUT_MS        waits until this member, which has joined, has the data     result CODE MS MESSAGE
+ *   members                 the members of the list, and for what the regions wait      members NODE,... TEXT
  *   reopen                  opens the same directory a second time              result CODE MS MESSAGE
  *   stop                    closes the store and exits                                   stopped
  *
@@ -50,6 +54,7 @@
 #define FAILED_PAUSE_US 3000
 #define VALUE_BYTES_MAX 70000
 #define KEY_CHARS 64
+#define CHANGES_MAX 8
 
 struct member;
 
@@ -391,6 +396,54 @@ static void transfer(struct member *member, unsigned long long timeout_ms) {
     print_result(code, error, start);
 }
 
+/* The changes that the words ask for, which must outlive them; returns how many. */
+static size_t parse_changes(char *words, almadia_member_change *changes) {
+    size_t count = 0;
+    char *rest = NULL;
+    for (char *word = strtok_r(words, " ", &rest); word != NULL && count < CHANGES_MAX; word = strtok_r(NULL, " ", &rest)) {
+        almadia_member_change change = ALMADIA_MEMBER_CHANGE_INIT;
+        char *address = NULL;
+        change.kind = *word == '+' ? ALMADIA_MEMBER_CHANGE_ADD : ALMADIA_MEMBER_CHANGE_REMOVE;
+        change.node_id = strtoull(word + 1, &address, 10);
+        if (*word == '+') change.address = address + 1;
+        changes[count++] = change;
+    }
+    return count;
+}
+
+static void change_members(struct member *member, unsigned long long timeout_ms, const char *words) {
+    long long start = now_us();
+    almadia_member_change changes[CHANGES_MAX];
+    almadia_error *error = NULL;
+    char copy[4096];
+    snprintf(copy, sizeof copy, "%s", words);
+    size_t count = parse_changes(copy, changes);
+    print_result(almadia_members_change(member->store, changes, count, timeout_ms, &error), error, start);
+}
+
+static void wait_ready(struct member *member, unsigned long long timeout_ms) {
+    long long start = now_us();
+    almadia_error *error = NULL;
+    print_result(almadia_store_wait_ready(member->store, timeout_ms, &error), error, start);
+}
+
+static void print_members(struct member *member) {
+    long long start = now_us();
+    almadia_members *members = NULL;
+    almadia_member found = ALMADIA_MEMBER_INIT;
+    almadia_error *error = NULL;
+    almadia_code code = almadia_members_list(member->store, &members, &error);
+    if (code != ALMADIA_OK) {
+        print_result(code, error, start);
+        return;
+    }
+    printf("members ");
+    for (size_t at = 0; almadia_members_at(members, at, &found) == ALMADIA_OK; at++)
+        printf("%s%llu", at ? "," : "", (unsigned long long)found.node_id);
+    printf(" %s\n", almadia_members_unsettled(members));
+    almadia_members_free(members);
+}
+
 static void reopen(struct member *member) {
     long long start = now_us();
     almadia_error *error = NULL;
@@ -405,6 +458,7 @@ static void reopen(struct member *member) {
 static bool run_command(struct member *member, const char *line) {
     char path[4096] = "", prefix[KEY_CHARS] = "";
     unsigned long long number = 0;
+    int used = 0;
     if (sscanf(line, "write %llu", &number) == 1)
         start_writers(member, (unsigned)number);
     else if (strcmp(line, "pause") == 0)
@@ -427,6 +481,12 @@ static bool run_command(struct member *member, const char *line) {
         wait_leader(member, number);
     else if (sscanf(line, "transfer %llu", &number) == 1)
         transfer(member, number);
+    else if (sscanf(line, "change %llu%n", &number, &used) == 1)
+        change_members(member, number, line + used);
+    else if (sscanf(line, "ready %llu", &number) == 1)
+        wait_ready(member, number);
+    else if (strcmp(line, "members") == 0)
+        print_members(member);
     else if (strcmp(line, "reopen") == 0)
         reopen(member);
     else if (strcmp(line, "stop") == 0)
