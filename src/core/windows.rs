@@ -90,6 +90,14 @@ impl Windows {
         }
     }
 
+    /// Members that are gone have no windows: what was under way to them would count for ever.
+    pub(crate) fn keep_only(&mut self, is_member: impl Fn(NodeId) -> bool) {
+        for (_, window) in self.members.iter_mut().filter(|(member, _)| !is_member(**member)) {
+            self.store.change(window, Window::clear);
+        }
+        self.members.retain(|member, _| is_member(*member));
+    }
+
     /// Nothing is under way to anybody.
     pub(crate) fn clear_all(&mut self) {
         for window in self.members.values_mut() {
@@ -244,6 +252,19 @@ mod tests {
 
         windows.clear(FIRST);
         assert!(!windows.is_used(FIRST));
+    }
+
+    #[test]
+    fn what_was_under_way_to_a_member_that_is_gone_takes_no_room() {
+        let [mut one, mut other] = windows();
+        one.add(FIRST, sent(1, 3, BOUND));
+        other.add(SECOND, sent(1, 1, 60));
+        assert!(!other.has_room(SECOND), "the store's bound is reached, and it has more than its share");
+
+        one.keep_only(|member| member != FIRST);
+
+        assert!(other.has_room(SECOND));
+        one.check_invariants(|_| None);
     }
 
     #[test]

@@ -87,9 +87,9 @@ struct Undo {
 
 impl DiskLog {
     /// The initial logs of a member with these regions.
-    pub(crate) fn bootstrap(regions: impl IntoIterator<Item = RegionId>) -> Self {
+    pub(crate) fn bootstrap<'a>(regions: impl IntoIterator<Item = &'a Region>) -> Self {
         let regions: BTreeMap<_, _> =
-            regions.into_iter().map(|region| (region, RegionLog::bootstrap())).collect();
+            regions.into_iter().map(|region| (region.id, RegionLog::bootstrap(region))).collect();
         let marked = regions.iter().map(|(region, log)| (*region, log.end())).collect();
         let (frames, lost_ends) = (VecDeque::new(), BTreeMap::new());
         let logs = Logs { regions, frames, unmarked_frames: 0, marked, lost_ends };
@@ -242,10 +242,13 @@ impl Logs {
 }
 
 impl RegionLog {
-    fn bootstrap() -> Self {
-        let (term, commit) = (BOOTSTRAP_TERM.get(), BOOTSTRAP_INDEX.get());
+    /// As `store/bootstrap` makes it: at nothing where the data are yet to come.
+    fn bootstrap(region: &Region) -> Self {
+        let truncated =
+            if region.lacks_data() { (LogIndex(0), Term(0)) } else { (BOOTSTRAP_INDEX, BOOTSTRAP_TERM) };
+        let (commit, term) = (truncated.0.get(), truncated.1.get());
         let hard_state = HardState { term, commit, ..HardState::default() };
-        Self { hard_state, truncated: (BOOTSTRAP_INDEX, BOOTSTRAP_TERM), entries: Vec::new() }
+        Self { hard_state, truncated, entries: Vec::new() }
     }
 
     fn last(&self) -> u64 {
@@ -380,7 +383,8 @@ impl DiskEngine {
     /// The initial engine of a member.
     pub(crate) fn bootstrap(regions: &[Region]) -> Self {
         let image = |region: &Region| {
-            let (region, state) = (region.clone(), ApplyState::BOOTSTRAP);
+            let state = if region.lacks_data() { ApplyState::default() } else { ApplyState::BOOTSTRAP };
+            let region = region.clone();
             (region.id, RegionImage { region, state, digest: 0, replaced_by: None })
         };
         let regions = regions.iter().map(image).collect();

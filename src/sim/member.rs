@@ -90,7 +90,7 @@ struct Running {
 impl Member {
     /// Creates a running member on an empty disk.
     pub(crate) fn bootstrap_with(node: u64, regions: &[Region], setup: Setup) -> Self {
-        let log = DiskLog::bootstrap(regions.iter().map(|region| region.id));
+        let log = DiskLog::bootstrap(regions);
         let engine = DiskEngine::bootstrap(regions);
         let (next_sync, effects_left) = (NextSync::Works, None);
         let (staged, running) = (BTreeMap::new(), None);
@@ -272,11 +272,6 @@ impl Member {
             }
             completion.answer(Err(error));
         }
-    }
-
-    /// Proposes to add `learner` to the first region.
-    pub(crate) fn propose_learner(&mut self, learner: u64) {
-        self.propose_change_of_learner(BOOTSTRAP_REGION, learner);
     }
 
     /// Proposes to add `learner`, or to remove it if present. To be called while this member leads.

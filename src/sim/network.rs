@@ -6,16 +6,19 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use raft::eraftpb::{EntryType, Message, MessageType};
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeTransition, ConfChangeType, EntryType, Message, MessageType,
+};
 
 use crate::completion::Reply;
 use crate::core::command::{Command, Operation, Write};
 use crate::core::forwarding::Refused;
 use crate::core::heartbeats::HeartbeatKind;
+use crate::core::membership;
 use crate::core::ports::{Body, Forward, ForwardAnswer, Heartbeats, PeerMessage};
 use crate::transport::codec::{self, CodecError};
 use crate::transport::protocol::Protocol;
-use crate::types::RegionId;
+use crate::types::{BOOTSTRAP_REGION, RegionId};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -28,7 +31,7 @@ pub(crate) struct Network {
 impl Network {
     /// Sends a message; false when the link is cut and the message is lost.
     pub(crate) fn send(&mut self, message: PeerMessage, protocol: Protocol) -> bool {
-        let lost = self.cut.contains(&(message.from().get(), message.to().get()));
+        let lost = self.is_cut(message.from().get(), message.to().get());
         if !lost {
             self.in_flight.push(through_the_codec(&message, protocol));
         }
@@ -55,6 +58,11 @@ impl Network {
     pub(crate) fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((from, to));
         self.take(|message| message.from().get() == from && message.to().get() == to);
+    }
+
+    /// Whether the link from `from` to `to` is cut.
+    pub(crate) fn is_cut(&self, from: u64, to: u64) -> bool {
+        self.cut.contains(&(from, to))
     }
 
     /// Repairs every link.
@@ -129,7 +137,10 @@ fn raft_type_name(message: &Message) -> &'static str {
 
 /// A message as one line of script output.
 pub(crate) fn describe(message: &PeerMessage) -> String {
-    let head = format!("{}->{} {}", message.from(), message.to(), type_name(message));
+    let mut head = format!("{}->{} {}", message.from(), message.to(), type_name(message));
+    if message.region != BOOTSTRAP_REGION {
+        head.push_str(&format!(" region={}", message.region));
+    }
     match &message.body {
         Body::Raft(message) => describe_raft(head, message),
         Body::Heartbeats(_) => describe_heartbeats(head, message),
@@ -207,12 +218,28 @@ fn describe_raft(mut line: String, message: &Message) -> String {
 pub(crate) fn describe_entry(entry: &raft::eraftpb::Entry) -> String {
     let place = format!("{}/{}", entry.index, entry.term);
     if entry.get_entry_type() != EntryType::EntryNormal {
-        return format!("{place} membership change");
+        return format!("{place} {}", describe_change(entry));
     }
     if entry.data.is_empty() {
         return format!("{place} empty");
     }
     format!("{place} {}", describe_command(entry.data.clone()))
+}
+
+/// Who votes, learns or goes by a change of the configuration.
+fn describe_change(entry: &raft::eraftpb::Entry) -> String {
+    let Some(change) = membership::parse(entry) else { return "malformed membership change".to_owned() };
+    let what = |single: &ConfChangeSingle| match single.get_change_type() {
+        ConfChangeType::AddNode => format!("{} votes", single.node_id),
+        ConfChangeType::AddLearnerNode => format!("{} learns", single.node_id),
+        ConfChangeType::RemoveNode => format!("{} goes", single.node_id),
+    };
+    let changes: Vec<_> = change.changes.iter().map(what).collect();
+    match (changes.is_empty(), change.get_transition()) {
+        (true, _) => "joint step ends".to_owned(),
+        (false, ConfChangeTransition::Explicit) => format!("joint step: {}", changes.join(", ")),
+        (false, _) => changes.join(", "),
+    }
 }
 
 fn describe_command(data: Bytes) -> String {

@@ -14,7 +14,11 @@
 //!                         [uncommitted=BYTES] that a leader has proposed and not committed; [propose=BYTES] that a
 //!                         round proposes; [window=BYTES] that a follower has forwarded and not seen answered;
 //!                         [questions=COUNT] read requests of a follower that wait for the quorum. [old=N]... N runs the
-//!                         build before
+//!                         build before. [retain=BYTES] of log that all have are kept, [behind=BYTES] for members that
+//!                         lack them: 1 and 1 for as little as may be. [regions=COUNT]: the second begins at the key b.
+//!                         [snapshots=held]: `settle` and `pass` neither make, deliver nor install raft snapshots.
+//!                         `region=R` in any later command says which of them it is about; the first if nothing does
+//! join N...               members that join, with empty disks; no list names them yet
 //! elect N                 N campaigns, everything is delivered and applied: N leads and is settled
 //! campaign N              N campaigns in its next round
 //!
@@ -29,13 +33,19 @@
 //! glimpse N NAME          a lease read on its caller's thread, step 1: the first look at the lease
 //! view N NAME             step 2: its view of the engine is taken
 //! look N NAME             steps 3 and 4: the clock is read, the second look decides whether the view may be shown
-//! add-learner N M         N proposes to add M to the configuration
+//! list N NAME M...        the list of members is to be this one, at N: with M:learner for one that does not vote, M#I for
+//!                         one whose directory I has joined; it follows N's  [version=V]  [timeout=MS]. Leaders follow the
+//!                         list with their ticks, one step at a time
+//! add-learner N M         N proposes to add M to the configuration, by no list
 //!
 //! timer N...              N's timer thread answers the calls that are past their deadline
 //! round N...              N runs one round
 //! sync N works|fails|crash-before|crash-after     the outcome of N's next sync; a failure poisons N
 //! apply N...              N applies committed entries: `engine` and `report` in one  [entries=COUNT] [bytes=COUNT]
 //! engine N / report N     the first half of `apply`: N's engine shows the entries / the second: peer and callers know
+//! make N                  N makes the raft snapshots that it is to make
+//! install N               the engine of N links the data of the raft snapshot for which an `apply` has made room; another
+//!                         `apply` then shows it
 //! stall N / recover N     N's engine stalls: `settle` and `pass` apply nothing there / it resumes
 //! flush N                 N's engine makes its current data survive a crash
 //! crash N / restart N / upgrade N     the last: N, of the build before, ends and starts as one of the newest
@@ -52,11 +62,14 @@
 //! double [FROM->TO] [TYPE]     like `deliver`, but the messages stay in flight
 //! lose [FROM->TO] [TYPE]       drops them
 //! hold [FROM->TO] [TYPE]       sets them aside; `release` delivers what was held
+//!                              A raft snapshot is a `snapshot` on its way to its receiver, where it is staged, and a
+//!                              `snapshot-ok` on the way back. Its sender hears it when either is lost
 //! isolate N / cut FROM->TO / heal   cuts every link of N / one link in one direction / repairs all links
 //! disconnect N M          the connection of N and M breaks: what is in flight is lost, and both are notified
 //! connect N M             they are notified that it is back
 //!
-//! status / data N / members N      one line per member / N's keys and values / the configuration N's engine holds
+//! status / data N / members N      one line per member / N's keys and values / the configuration and the list that N's
+//!                         engine holds, and for what N waits as a leader before it goes on with the list
 //! versions N              N's keys and values, and the versions: which write of which entry set them
 //! levels                  the feature level that each member knows, and that of its region
 //! lease N                 how long N holds a lease, and how long its callers may trust it
@@ -73,6 +86,7 @@ mod calls;
 mod cluster;
 mod describe;
 mod looks;
+mod snapshots;
 
 /// Runs one script and returns it with the output it should have.
 fn replay(script: &str) -> String {
@@ -120,6 +134,13 @@ fn scripts_detect_the_planted_faults_they_cover() {
         (Fault::RefusedBatchBumpsVersion, "a_condition_that_is_false_changes_nothing_and_says_what_is_there"),
         (Fault::MinIndexIgnored, "a_local_read_waits_for_its_least_index_and_for_nobody_else"),
         (Fault::EarlierBootsCounted, "a_member_that_lost_the_end_of_its_log_catches_up_with_an_idle_leader"),
+        (Fault::SnapshotEndNotTold, "a_snapshot_that_is_lost_is_sent_again"),
+        (Fault::ReadWhileInstalling, "reads_wait_while_a_snapshot_is_installed"),
+        (Fault::OverwrittenBelowASnapshot, "what_stands_in_the_entries_that_a_snapshot_skips_is_unknown"),
+        (Fault::StagedRemovedTooEarly, "a_crash_between_the_log_and_the_install_begins_with_the_install"),
+        (Fault::OlderListObeyed, "a_region_goes_by_no_older_list_than_it_has_followed"),
+        (Fault::VoterBeforeItCaughtUp, "a_new_member_learns_first_and_votes_when_it_has_caught_up"),
+        (Fault::StrangersTurnedAway, "the_vote_of_a_member_that_a_follower_does_not_know_is_counted"),
     ] {
         let script = fs::read_to_string(directory().join(name).with_extension("txt")).expect("readable");
 
@@ -134,7 +155,7 @@ fn scripts_produce_the_output_in_their_files() {
     let mut scripts: Vec<_> =
         fs::read_dir(&directory).expect("it exists").map(|file| file.expect("readable").path()).collect();
     scripts.sort();
-    assert!(scripts.len() >= 136, "the scripts are where they belong");
+    assert!(scripts.len() >= 175, "the scripts are where they belong");
     for path in scripts {
         let script = fs::read_to_string(&path).expect("readable");
         let replayed = replay(&script);

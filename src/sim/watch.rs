@@ -4,13 +4,12 @@
 //! notified before anyone else can know of the effect. What to do with it is left to the watcher: a golden script
 //! writes it down, the simulator checks it.
 
-use raft::eraftpb::Entry;
-
 use crate::core::applier::{Applied, ApplyTask};
 use crate::core::forwarding::Origin;
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::sim::disk::DiskLog;
 use crate::sim::network::{describe, describe_entry};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, RegionId};
 
 /// See the module.
 pub(crate) trait Watch {
@@ -37,17 +36,28 @@ impl Watch for Vec<String> {
     }
 
     fn synced(&mut self, node: u64, _: &DiskLog, writes: &[LogWrite]) {
-        self.extend(writes.iter().map(|write| format!("  {node} synced {}", describe_write(write))));
+        let line = |write: &LogWrite| {
+            format!("  {node} synced {}{}", describe_write(write), of_region(write.region))
+        };
+        self.extend(writes.iter().map(line));
     }
 
     fn handed_over(&mut self, node: u64, _: &DiskLog, task: &ApplyTask) {
-        let index = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.index);
-        let (first, last) = (index(task.entries.first()), index(task.entries.last()));
-        self.push(format!("  {node} committed {first}..={last}"));
+        let of = of_region(task.region);
+        if let Some(head) = &task.install {
+            self.push(format!("  {node} is to install the snapshot at {}{of}", place(head.state)));
+        }
+        if let (Some(first), Some(last)) = (task.entries.first(), task.entries.last()) {
+            self.push(format!("  {node} committed {}..={}{of}", first.index, last.index));
+        }
     }
 
     fn reported(&mut self, member: Origin, applied: &Applied) {
-        self.push(format!("{} applied up to {}", member.node, applied.state.index));
+        let (node, of) = (member.node, of_region(applied.region));
+        if applied.installed {
+            self.push(format!("{node} shows the snapshot{of}"));
+        }
+        self.push(format!("{node} applied up to {}{of}", applied.state.index));
     }
 
     fn ended(&mut self, node: u64, how: &str) {
@@ -65,4 +75,14 @@ pub(crate) fn describe_write(write: &LogWrite) -> String {
         parts.push(format!("truncated to {index}"));
     }
     parts.join(", ")
+}
+
+/// An apply state as `index/term`.
+pub(crate) fn place(state: ApplyState) -> String {
+    format!("{}/{}", state.index, state.term)
+}
+
+/// Names the region at the end of a line, unless it is the first.
+pub(crate) fn of_region(region: RegionId) -> String {
+    if region == BOOTSTRAP_REGION { String::new() } else { format!(" in region {region}") }
 }

@@ -182,8 +182,9 @@ impl Peer {
     }
 
     fn settle_windows(&mut self) {
-        let windows = &mut self.leadership.windows;
-        for (&member, progress) in self.raw.raft.prs().iter() {
+        let (windows, members) = (&mut self.leadership.windows, self.raw.raft.prs());
+        windows.keep_only(|member| members.get(member.get()).is_some());
+        for (&member, progress) in members.iter() {
             if progress.state == ProgressState::Replicate {
                 windows.settle(NodeId(member), LogIndex(progress.matched), LogIndex(progress.next_idx));
             } else {

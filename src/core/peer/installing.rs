@@ -39,6 +39,11 @@ impl Peer {
         !matches!(self.incoming.installing, Installing::Nothing)
     }
 
+    /// True from when raft has a snapshot until the log begins anew behind it, in the same round.
+    pub(super) fn has_taken_snapshot(&self) -> bool {
+        matches!(self.incoming.installing, Installing::Taken(_))
+    }
+
     /// True as long as this member, which has joined the cluster, was given nothing of the region.
     #[must_use]
     pub(crate) fn lacks_data(&self) -> bool {
@@ -98,7 +103,7 @@ impl Peer {
 
     /// The log on disk begins behind the snapshot that raft has taken, if it has. What the applier is to do.
     pub(super) fn restore(&mut self) -> Option<Box<SnapshotHead>> {
-        if !matches!(self.incoming.installing, Installing::Taken(_)) {
+        if !self.has_taken_snapshot() {
             return None;
         }
         let Installing::Taken(head) = std::mem::take(&mut self.incoming.installing) else {

@@ -67,8 +67,9 @@ impl Peer {
 
     /// Reads wait for what may still come, and a lease is a leader's.
     fn check_reading(&self) {
-        // Nothing can be read while a snapshot is taken in.
-        let readable = if self.is_installing() { LogIndex(0) } else { self.apply.index() };
+        // Nothing can be read before there is anything, nor while a snapshot is taken in.
+        let shows_nothing = self.lacks_data() || self.is_installing();
+        let readable = (!shows_nothing).then(|| self.apply.index());
         self.reading.reads.check_invariants(readable);
         self.reading.questions.check_invariants();
         self.reading.lease.check_invariants();

@@ -75,7 +75,7 @@ impl Peer {
         if self.writes.pending.is_empty() {
             return;
         }
-        if self.lacks_data() {
+        if self.lacks_data() || self.has_taken_snapshot() {
             // They would stand below the raft snapshot that is to come, and what becomes of them would not be known.
             self.writes.is_blocked = true;
             return self.let_wait();

@@ -11,17 +11,19 @@ use crate::completion::call::{Call, CallKind, CallRegions, Subject};
 use crate::completion::deadlines::Deadlines;
 use crate::completion::{Position, Reply, Sink};
 use crate::core::caller_write::CallerWrite;
-use crate::core::command::{CommandBuilder, Operation};
+use crate::core::command::{CommandBuilder, Operation, seal_members};
 use crate::core::digest::{Digester, RangeDigest};
 use crate::core::input::Input;
+use crate::core::member_list::{FOUNDER, ListedMember, MemberList, MemberRole, NOT_JOINED};
 use crate::core::reads::Read;
+use crate::core::region::Region;
 use crate::core::transfer::TransferRequest;
 use crate::effects::{OpResult, Precondition};
 use crate::error::{Outcome, Result};
-use crate::sim::disk::Data;
+use crate::sim::disk::{Data, DiskEngine};
 use crate::sim::script::cluster::{number, option};
 use crate::time::Timestamp;
-use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, LogIndex, NodeId, Version};
+use crate::types::{BOOTSTRAP_EPOCH, InstanceId, LogIndex, NodeId, RegionId, Version};
 
 /// Default timeout of a call.
 const TIMEOUT_MS: u64 = 60_000;
@@ -48,18 +50,22 @@ impl Answers {
         words: &[&str],
         now: Timestamp,
         deadlines: &Arc<Deadlines>,
-        data: &Data,
+        (engine, region): (&DiskEngine, RegionId),
     ) -> Input {
         let [name, rest @ ..] = words else { panic!("{command} N NAME") };
         let timeout_ms = option(rest, "timeout=").unwrap_or(TIMEOUT_MS);
         let deadline = now + Duration::from_millis(timeout_ms);
         let heard = Box::new(Heard { name: format!("{command} {name}"), lines: Arc::clone(&self.lines) });
         let min_index = LogIndex(option(rest, "min=").unwrap_or(0));
-        let opened = deadlines.accept(subject(command, min_index), deadline, heard, Arc::new(()));
+        let opened = deadlines.accept(subject(command, min_index, region), deadline, heard, Arc::new(()));
         let (completion, call) = opened.expect("a member that runs takes calls");
         self.calls.insert((*name).to_owned(), call);
         match command {
-            "write" => Input::Write(CallerWrite { data: encoded(rest, data), deadline, completion }),
+            "write" => Input::Write(CallerWrite { data: encoded(rest, engine.data()), deadline, completion }),
+            "list" => {
+                let (region, _) = engine.state();
+                Input::Write(CallerWrite { data: seal_members(&list(rest, &region)), deadline, completion })
+            }
             "read" => Input::Read(Read { deadline, completion, min_index }),
             "local" => Input::LocalRead(Read { deadline, completion, min_index }),
             _ => Input::Transfer(TransferRequest { target: target(rest[0]), deadline, completion }),
@@ -74,14 +80,43 @@ impl Answers {
     }
 }
 
-fn subject(command: &str, min_index: LogIndex) -> Subject {
+fn subject(command: &str, min_index: LogIndex, region: RegionId) -> Subject {
     let kind = match command {
-        "write" => CallKind::Write,
+        "write" | "list" => CallKind::Write,
         "read" => CallKind::Read,
         "local" => CallKind::LocalRead { min_index },
         _ => CallKind::Transfer,
     };
-    Subject { kind, regions: CallRegions::One(BOOTSTRAP_REGION) }
+    Subject { kind, regions: CallRegions::One(region) }
+}
+
+/// The list of members that `words` name, each with `:learner` if it only learns and `#NUMBER` if that is the directory
+/// which has joined. Unless they say another version, it follows the one that `region` has.
+fn list(words: &[&str], region: &Region) -> MemberList {
+    let before = region.list.as_ref();
+    let bound = |node: NodeId| match before {
+        Some(list) => list.get(node).map_or(NOT_JOINED, |known| known.instance),
+        None if region.has_member(node) => FOUNDER,
+        None => NOT_JOINED,
+    };
+    let listed = |word: &&&str| {
+        let (word, instance) = word.split_once('#').map_or((**word, None), |(word, at)| (word, Some(at)));
+        let (node, role) = match word.strip_suffix(":learner") {
+            Some(node) => (node, MemberRole::Learner),
+            None => (word, MemberRole::Voter),
+        };
+        let node = NodeId(number(node));
+        let instance = instance.map_or_else(|| bound(node), |at| InstanceId(number(at)));
+        ListedMember { node, instance, address: format!("host-{node}:1"), role, is_preferred: false }
+    };
+    let members: Vec<_> = words.iter().filter(|word| !word.contains('=')).map(|word| listed(&word)).collect();
+    let version = before.map_or(0, |list| list.version) + 1;
+    let highest = match before {
+        Some(list) => list.highest,
+        None => region.all_members().last().copied().unwrap_or_default(),
+    };
+    let highest = members.last().map_or(highest, |last| highest.max(last.node));
+    MemberList { version: option(words, "version=").unwrap_or(version), highest, members }
 }
 
 /// The command for `operations`. A condition on a range says that it is as in `data`.

@@ -10,6 +10,7 @@ use crate::core::applier::Slice;
 use crate::core::input::Input;
 use crate::core::ports::PeerMessage;
 use crate::core::region::Region;
+use crate::sim::keys;
 use crate::sim::member::{ELECTION_TICKS, Member, NextSync, Setup, TICK};
 use crate::sim::network::{Network, describe, type_name};
 use crate::sim::script::calls::Answers;
@@ -18,21 +19,30 @@ use crate::sim::script::describe::{
     describe_versions,
 };
 use crate::sim::script::looks::Looks;
+use crate::sim::script::snapshots::{Snapshots, install};
 use crate::time::Timestamp;
 use crate::transport::protocol::Protocol;
-use crate::types::{NEWEST_LEVEL, NodeId};
+use crate::types::{BOOTSTRAP_REGION, NEWEST_LEVEL, NodeId, RegionId};
 
 /// More exchanges than any script needs to become idle.
 const SETTLE_MAX: usize = 200;
 
+/// The members of a script, by number.
+pub(crate) type Members = BTreeMap<u64, Member>;
+
 /// See the module.
 pub(crate) struct Cluster {
-    members: BTreeMap<u64, Member>,
+    members: Members,
+    /// For members that join.
+    setup: Setup,
+    /// The region that the command is about; none when it names none.
+    region: Option<RegionId>,
     network: Network,
     /// Members whose engines are stalled.
     stalled: BTreeSet<u64>,
     /// Messages taken out of flight until they are released.
     held: Vec<PeerMessage>,
+    snapshots: Snapshots,
     clock: Timestamp,
     answers: Answers,
     looks: Looks,
@@ -43,9 +53,12 @@ impl Cluster {
     pub(crate) fn new() -> Self {
         Self {
             members: BTreeMap::new(),
+            setup: Setup::default(),
+            region: None,
             network: Network::default(),
             stalled: BTreeSet::new(),
             held: Vec::new(),
+            snapshots: Snapshots::default(),
             // Some time after boot, as for any real member.
             clock: Timestamp::default() + Duration::from_secs(60),
             answers: Answers::default(),
@@ -58,7 +71,9 @@ impl Cluster {
     /// Executes one line and returns what it caused.
     pub(crate) fn run(&mut self, line: &str) -> Vec<String> {
         let mut output = Vec::new();
-        let words: Vec<_> = line.split_whitespace().collect();
+        let of_region = |word: &&str| word.starts_with("region=");
+        let (region, words): (Vec<_>, Vec<_>) = line.split_whitespace().partition(of_region);
+        self.region = option(&region, "region=").map(RegionId);
         let (command, words) = words.split_first().expect("the parser drops empty lines");
         self.carry_out(command, words, &mut output);
         output.append(&mut self.answers.take());
@@ -69,11 +84,14 @@ impl Cluster {
         match command {
             "cluster" => self.bootstrap(words),
             "elect" => self.elect(number(words[0])),
-            "campaign" => self.member(words[0]).feed(Input::Campaign),
-            "write" | "read" | "local" | "transfer" => self.call(command, words),
+            "campaign" => self.campaign(number(words[0])),
+            "write" | "read" | "local" | "transfer" | "list" => self.call(command, words),
             "cancel" => self.answers.cancel(words[0]),
             "glimpse" | "view" | "look" => self.take_look(command, words, output),
-            "add-learner" => self.member(words[0]).propose_learner(number(words[1])),
+            "add-learner" => self.add_learner(words),
+            "join" => numbers(words).into_iter().for_each(|node| self.join(node)),
+            "make" => numbers(words).into_iter().for_each(|node| self.make(node, output)),
+            "install" => install(self.member(words[0]), output),
             "timer" => numbers(words).into_iter().for_each(|node| self.answer_late(node)),
             "round" => numbers(words).into_iter().for_each(|node| self.round(node, output)),
             "sync" => self.member(words[0]).next_sync = next_sync(words[1]),
@@ -83,7 +101,7 @@ impl Cluster {
             "stall" => _ = self.stalled.insert(number(words[0])),
             "recover" => _ = self.stalled.remove(&number(words[0])),
             "flush" => self.member(words[0]).flush(),
-            "crash" => self.member(words[0]).crash(),
+            "crash" => self.crash(number(words[0])),
             "restart" => self.restart(number(words[0])),
             "upgrade" => self.upgrade(number(words[0])),
             "levels" => output.extend(self.members.values().map(describe_level)),
@@ -91,12 +109,21 @@ impl Cluster {
             "introduce" => self.introduce(number(words[0])),
             "tick" | "forget" | "clock" | "pass" => self.move_time(command, words),
             "settle" => self.settle(),
-            "deliver" | "double" | "lose" | "hold" | "release" => self.move_messages(command, words, output),
+            "deliver" | "double" | "lose" | "hold" | "release" => {
+                self.move_messages(command, words, output);
+                self.snapshots.carry_on(command, words, &mut self.members, output);
+            }
             "isolate" | "cut" | "heal" | "disconnect" | "connect" => self.change_links(command, words),
-            "status" => output.extend(self.members.values().map(describe_status)),
+            "status" => {
+                let region = self.region();
+                output.extend(self.members.values().map(|member| describe_status(member, region)));
+            }
             "data" => output.extend(describe_data(self.member(words[0]).engine().data())),
             "versions" => output.extend(describe_versions(self.member(words[0]).engine().data())),
-            "members" => output.push(describe_members(self.member(words[0]))),
+            "members" => {
+                let region = self.region();
+                output.extend(describe_members(self.member(words[0]), region));
+            }
             "lease" => output.push(describe_lease(&self.members[&number(words[0])], self.clock)),
             _ => panic!("unknown command '{command}'"),
         }
@@ -106,44 +133,52 @@ impl Cluster {
         self.members.get_mut(&number(node)).expect("a member of the cluster")
     }
 
+    /// The region that the command is about.
+    fn region(&self) -> RegionId {
+        self.region.unwrap_or(BOOTSTRAP_REGION)
+    }
+
     fn bootstrap(&mut self, words: &[&str]) {
         let (options, nodes): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains('='));
-        let mut setup = Setup::default();
-        if options.contains(&"lease=off") {
-            setup.lease_max = Duration::ZERO;
-        }
-        if options.contains(&"group=off") {
-            setup.group_bytes_max = 0;
-        }
-        if let Some(bytes) = option(&options, "uncommitted=") {
-            setup.uncommitted_bytes_max = bytes;
-        }
-        if let Some(bytes) = option(&options, "propose=") {
-            setup.propose_bytes_max = bytes as usize;
-        }
-        if let Some(bytes) = option(&options, "window=") {
-            setup.forward_window_bytes = bytes as usize;
-        }
-        if let Some(count) = option(&options, "questions=") {
-            setup.limits.questions = count as usize;
-        }
-        setup.elections = option(&options, "elections=");
+        self.setup = setup_of(&options);
+        self.snapshots.by_hand = options.contains(&"snapshots=held");
         let nodes = numbers(&nodes);
         let voters: Vec<_> = nodes.iter().map(|&node| NodeId(node)).collect();
         let old: Vec<_> = options.iter().filter_map(|word| word.strip_prefix("old=")).map(number).collect();
         let level = if old.is_empty() { NEWEST_LEVEL } else { 0 };
-        let region = [Region { level, ..Region::bootstrap(&voters) }];
+        let count = option(&options, "regions=").map_or(1, |count| count as usize);
+        let regions = keys::regions(count, &voters).into_iter().map(|region| Region { level, ..region });
+        let regions: Vec<_> = regions.collect();
         let known_level = |node| if old.contains(&node) { 0 } else { NEWEST_LEVEL };
-        let setup = |node| Setup { known_level: known_level(node), ..setup.clone() };
-        let member = |node| (node, Member::bootstrap_with(node, &region, setup(node)));
+        let setup = |node| Setup { known_level: known_level(node), ..self.setup.clone() };
+        let member = |node| (node, Member::bootstrap_with(node, &regions, setup(node)));
         self.members = nodes.into_iter().map(member).collect();
-        self.members.keys().copied().collect::<Vec<_>>().into_iter().for_each(|node| self.introduce(node));
+        self.introduce_all();
+    }
+
+    /// A member that has joined: of the regions it has nothing but their ranges.
+    fn join(&mut self, node: u64) {
+        let engine = self.members.values().next().expect("somebody is asked").engine();
+        let place = |id| {
+            let (Region { start_key, end_key, epoch, .. }, _) = engine.state_of(id);
+            Region::without_data(id, start_key, end_key, epoch.version)
+        };
+        let regions: Vec<_> = engine.regions().map(place).collect();
+        let member = Member::bootstrap_with(node, &regions, self.setup.clone());
+        assert!(self.members.insert(node, member).is_none(), "a number is used once");
+        self.introduce_all();
     }
 
     /// Restarts a member, and connects it to the others.
     fn restart(&mut self, node: u64) {
+        self.snapshots.forget(node);
         self.members.get_mut(&node).expect("a member").restart();
-        self.members.keys().copied().collect::<Vec<_>>().into_iter().for_each(|node| self.introduce(node));
+        self.introduce_all();
+    }
+
+    fn crash(&mut self, node: u64) {
+        self.snapshots.forget(node);
+        self.members.get_mut(&node).expect("a member").crash();
     }
 
     /// Ends a member of the build before, and starts it as one of the newest.
@@ -156,11 +191,25 @@ impl Cluster {
     }
 
     fn elect(&mut self, node: u64) {
-        self.members.get_mut(&node).expect("a member").feed(Input::Campaign);
+        self.campaign(node);
         self.settle();
         // A heartbeat, so that the followers know what the leader has applied.
         self.members.get_mut(&node).expect("a member").owe_ticks(2);
         self.settle();
+    }
+
+    fn campaign(&mut self, node: u64) {
+        let region = self.region();
+        self.members.get_mut(&node).expect("a member").feed_to(region, Input::Campaign);
+    }
+
+    fn add_learner(&mut self, words: &[&str]) {
+        let region = self.region();
+        self.member(words[0]).propose_change_of_learner(region, number(words[1]));
+    }
+
+    fn make(&mut self, node: u64, output: &mut Vec<String>) {
+        self.snapshots.make(self.members.get_mut(&node).expect("a member"), output);
     }
 
     fn lose_end(&mut self, words: &[&str]) {
@@ -170,16 +219,24 @@ impl Cluster {
 
     fn introduce(&mut self, node: u64) {
         let introduction = self.members[&node].introduction();
-        let others = self.members.values_mut().filter(|member| member.node != node);
-        others.for_each(|member| member.feed(Input::Introduced(introduction)));
+        for member in self.members.values_mut().filter(|member| member.node != node) {
+            let regions: Vec<_> = member.engine().regions().collect();
+            regions.into_iter().for_each(|region| member.feed_to(region, Input::Introduced(introduction)));
+        }
+    }
+
+    fn introduce_all(&mut self) {
+        let all: Vec<_> = self.members.keys().copied().collect();
+        all.into_iter().for_each(|node| self.introduce(node));
     }
 
     fn call(&mut self, command: &str, words: &[&str]) {
         let [node, call @ ..] = words else { panic!("{command} N NAME ...") };
+        let region = self.region();
         let member = self.members.get_mut(&number(node)).expect("a member of the cluster");
         let deadlines = member.deadlines().expect("it runs");
-        let input = self.answers.call(command, call, self.clock, deadlines, member.engine().data());
-        member.feed(input);
+        let input = self.answers.call(command, call, self.clock, deadlines, (member.engine(), region));
+        member.feed_to(region, input);
     }
 
     fn take_look(&mut self, command: &str, words: &[&str], output: &mut Vec<String>) {
@@ -198,7 +255,7 @@ impl Cluster {
 
     fn round(&mut self, node: u64, output: &mut Vec<String>) {
         output.push(format!("{node} turns"));
-        let sent = self.members.get_mut(&node).expect("a member").round(self.clock, output);
+        let sent = self.turn(node, output);
         for message in sent {
             let line = describe(&message);
             if !self.send(message) {
@@ -206,6 +263,19 @@ impl Cluster {
             }
         }
         output.extend(self.answers.take().into_iter().map(|answer| format!("  {answer}")));
+    }
+
+    /// A round of a member. Returns the messages that it sends.
+    fn turn(&mut self, node: u64, output: &mut Vec<String>) -> Vec<PeerMessage> {
+        let member = self.members.get_mut(&node).expect("a member");
+        let outcome = member.run_round(self.clock, output);
+        if outcome.end.is_some() {
+            member.crash();
+        } else {
+            let is_cut = |to| self.network.is_cut(node, to);
+            self.snapshots.take_over(member, outcome.errands, is_cut, output);
+        }
+        outcome.sent.into_iter().map(|(message, _)| message).collect()
     }
 
     /// False when the link is cut.
@@ -221,8 +291,7 @@ impl Cluster {
         let slice = Slice { entries: limit("entries="), bytes: limit("bytes="), ..Slice::ALL };
         for node in nodes {
             let member = self.member(node);
-            member.apply_write(slice);
-            member.report_applied(output);
+            apply(member, slice, output);
         }
     }
 
@@ -255,7 +324,11 @@ impl Cluster {
     }
 
     fn move_messages(&mut self, command: &str, words: &[&str], output: &mut Vec<String>) {
-        let wanted = |message: &PeerMessage| words.iter().all(|word| matches(message, word));
+        let region = self.region;
+        let wanted = |message: &PeerMessage| {
+            let is_of_it = region.is_none_or(|region| message.region == region);
+            is_of_it && words.iter().all(|word| matches(message, word))
+        };
         let messages = match command {
             "double" => self.network.copies(wanted),
             "release" => std::mem::take(&mut self.held),
@@ -291,6 +364,7 @@ impl Cluster {
                 self.member(words[1]).feed(Input::Connected(NodeId(number(words[0]))));
             }
         }
+        self.snapshots.lose_cut(&mut self.members, |from, to| self.network.is_cut(from, to));
     }
 
     fn isolate(&mut self, node: u64) {
@@ -308,12 +382,21 @@ impl Cluster {
         for _ in 0..SETTLE_MAX {
             let (mut moved, mut all_sent) = (Vec::new(), Vec::new());
             self.move_messages("deliver", &[], &mut moved);
-            for member in self.members.values_mut() {
-                let sent = member.round(self.clock, &mut moved);
-                if !self.stalled.contains(&member.node) {
-                    member.apply(&mut moved);
+            if !self.snapshots.by_hand {
+                self.snapshots.carry_on("deliver", &[], &mut self.members, &mut moved);
+            }
+            for node in self.members.keys().copied().collect::<Vec<_>>() {
+                all_sent.extend(self.turn(node, &mut moved));
+                if !self.snapshots.by_hand {
+                    self.make(node, &mut moved);
                 }
-                all_sent.extend(sent);
+                let member = self.members.get_mut(&node).expect("a member");
+                if !self.stalled.contains(&node) {
+                    apply(member, Slice::ALL, &mut moved);
+                    if member.has_to_install() && !self.snapshots.by_hand {
+                        install(member, &mut moved);
+                    }
+                }
             }
             for message in all_sent {
                 self.send(message);
@@ -324,6 +407,46 @@ impl Cluster {
         }
         panic!("the cluster does not come to rest");
     }
+}
+
+fn apply(member: &mut Member, slice: Slice, output: &mut Vec<String>) {
+    let had_to_install = member.has_to_install();
+    member.apply_write(slice);
+    if member.has_to_install() && !had_to_install {
+        output.push(format!("{} empties what the snapshot replaces", member.node));
+    }
+    member.report_applied(output);
+}
+
+/// Configuration of the members.
+fn setup_of(options: &[&str]) -> Setup {
+    let mut setup = Setup::default();
+    if options.contains(&"lease=off") {
+        setup.lease_max = Duration::ZERO;
+    }
+    if options.contains(&"group=off") {
+        setup.group_bytes_max = 0;
+    }
+    if let Some(bytes) = option(options, "uncommitted=") {
+        setup.uncommitted_bytes_max = bytes;
+    }
+    if let Some(bytes) = option(options, "propose=") {
+        setup.propose_bytes_max = bytes as usize;
+    }
+    if let Some(bytes) = option(options, "window=") {
+        setup.forward_window_bytes = bytes as usize;
+    }
+    if let Some(count) = option(options, "questions=") {
+        setup.limits.questions = count as usize;
+    }
+    if let Some(bytes) = option(options, "retain=") {
+        setup.log_retain_bytes = bytes;
+    }
+    if let Some(bytes) = option(options, "behind=") {
+        setup.log_behind_bytes = bytes;
+    }
+    setup.elections = option(options, "elections=");
+    setup
 }
 
 fn matches(message: &PeerMessage, word: &str) -> bool {

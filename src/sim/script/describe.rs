@@ -4,35 +4,73 @@
 
 use std::time::Duration;
 
+use raft::eraftpb::ConfState;
+
+use crate::core::member_list::{ListedMember, MemberList, MemberRole};
 use crate::sim::disk::Data;
 use crate::sim::member::Member;
 use crate::time::Timestamp;
+use crate::types::RegionId;
 
 /// Longer than any lease.
 const LEASE_MS_MAX: u64 = 10_000;
 
 /// Role, term and log of a member.
-pub(crate) fn describe_status(member: &Member) -> String {
-    if !member.is_running() {
-        return format!("{} down", member.node);
-    }
-    let status = member.peer().status();
+pub(crate) fn describe_status(member: &Member, region: RegionId) -> String {
+    let Some(peer) = member.peer_of(region) else { return format!("{} down", member.node) };
+    let status = peer.status();
     let role = format!("{:?}", status.role).to_lowercase();
-    let role = if status.lacks_end { format!("{role} without its end") } else { role };
+    let lacks = [
+        (status.lacks_end, " without its end"),
+        (!status.has_data, " without data"),
+        (status.installing, " that installs"),
+    ];
+    let lacks = lacks.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what);
+    let role = role + &lacks.collect::<String>();
     format!(
         "{} {role} term={} last={} commit={} applied={}",
         member.node, status.term, status.last_index, status.commit_index, status.applied_index
     )
 }
 
-/// The configuration that a member's engine holds.
-pub(crate) fn describe_members(member: &Member) -> String {
-    let (region, _) = member.engine().state();
-    let (voters, learners) = (&region.members.voters, &region.members.learners);
-    format!(
-        "{} holds version {}: voters {voters:?} learners {learners:?}",
-        member.node, region.epoch.conf_ver
-    )
+/// The configuration that a member's engine holds, the list of members if it holds one, and for what the member waits as
+/// a leader before it follows the list further.
+pub(crate) fn describe_members(member: &Member, region: RegionId) -> Vec<String> {
+    let (node, (region, _)) = (member.node, member.engine().state_of(region));
+    if region.lacks_data() {
+        return vec![format!("{node} holds nothing")];
+    }
+    let ConfState { voters, learners, voters_outgoing, learners_next, .. } = &region.members;
+    let [voters, learners, voters_outgoing, learners_next] =
+        [voters, learners, voters_outgoing, learners_next].map(|nodes| sorted(nodes));
+    let mut line =
+        format!("{node} holds version {}: voters {voters:?} learners {learners:?}", region.epoch.conf_ver);
+    if !voters_outgoing.is_empty() {
+        line += &format!(", joint with voters {voters_outgoing:?}");
+    }
+    if !learners_next.is_empty() {
+        line += &format!(", then learners {learners_next:?}");
+    }
+    if region.list_version > 0 {
+        line += &format!(", by list {}", region.list_version);
+    }
+    let list = region.list.as_ref().map(|list| format!("{node} holds {}", describe_list(list)));
+    let waits = member.peer_of(region.id).and_then(|peer| peer.members_now().waits);
+    let waits = waits.map(|waits| format!("{node} waits: {}", waits.describe(region.id)));
+    [Some(line), list, waits].into_iter().flatten().collect()
+}
+
+fn sorted(nodes: &[u64]) -> Vec<u64> {
+    let mut nodes = nodes.to_vec();
+    nodes.sort_unstable();
+    nodes
+}
+
+fn describe_list(list: &MemberList) -> String {
+    let role = |role| if role == MemberRole::Learner { ":learner" } else { "" };
+    let member = |it: &ListedMember| format!(" {}{}", it.node, role(it.role));
+    let members: String = list.members.iter().map(member).collect();
+    format!("list {}:{members}, highest {}", list.version, list.highest)
 }
 
 /// Keys and values, one per line. What adds have made is shown as a number.
