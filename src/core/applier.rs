@@ -528,6 +528,7 @@ impl Applier {
     }
 
     fn apply_settled(&mut self, version: u64, batch: &mut ApplyBatch, report: &mut Applied) {
+        assert!(!self.region.lacks_data(), "who applies has data");
         if version > self.region.settled_version {
             self.region.settled_version = version;
             self.store_region(batch);
@@ -551,6 +552,10 @@ impl Applier {
             // Nobody proposes it, and all members must make the same of it if somebody did.
             return Ok(Err(Error::new(Code::Unsupported)));
         }
+        assert!(
+            self.region.has_member(self.origin.node) || !self.region.lacks_data(),
+            "who applies has data"
+        );
         let before = self.region.list.as_ref();
         Ok(match list.check_successor(before, &self.region.all_members()) {
             Ok(()) => {
@@ -666,6 +671,7 @@ impl Applier {
         }
         let members = membership::changed(&self.region.members, &change)
             .map_err(|error| refused(format!("membership change refused: {error}")))?;
+        assert!(is_old <= planted::is_any(), "a region goes back to no older list");
         self.region.members = members;
         self.region.list_version = self.region.list_version.max(version);
         self.region.epoch.conf_ver += 1;

@@ -72,14 +72,14 @@ pub(crate) enum NotASuccessor {
 impl MemberList {
     /// The member with this number.
     #[must_use]
-    pub fn get(&self, node: NodeId) -> Option<&ListedMember> {
+    pub(crate) fn get(&self, node: NodeId) -> Option<&ListedMember> {
         let at = self.members.binary_search_by_key(&node, |member| member.node).ok()?;
         Some(&self.members[at])
     }
 
     /// Whether `node` was a member, or could have been one, and is none any more: it never comes back.
     #[must_use]
-    pub fn is_removed(&self, node: NodeId) -> bool {
+    pub(crate) fn is_removed(&self, node: NodeId) -> bool {
         node <= self.highest && self.get(node).is_none()
     }
 
@@ -142,6 +142,7 @@ impl MemberList {
     /// role u8 (bit 7: is preferred, bit 6: is drained) | length u32 and bytes of the address; little-endian.
     #[must_use]
     pub(crate) fn encode(&self) -> Vec<u8> {
+        assert!(self.is_well_formed() && self.version > 0, "what nobody can read is written nowhere");
         let mut out = vec![FORMAT];
         out.extend_from_slice(&self.version.to_le_bytes());
         out.extend_from_slice(&self.highest.get().to_le_bytes());

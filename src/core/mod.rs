@@ -53,6 +53,7 @@ pub(crate) mod member_list;
 pub(crate) mod region;
 pub(crate) mod membership;
 pub(crate) mod next_change;
+pub(crate) mod region_members;
 pub(crate) mod log;
 pub(crate) mod planted;
 pub(crate) mod forwarding;

@@ -81,6 +81,8 @@ impl Waits {
 pub(crate) fn next_step(situation: &Situation<'_>) -> Step {
     let Situation { members, list, .. } = situation;
     let voters = nodes(&members.voters);
+    assert!(!voters.is_empty(), "a leader has a configuration");
+    assert!(list.voters().next().is_some(), "somebody is to vote");
     if !members.voters_outgoing.is_empty() {
         // Who leads and has no vote afterwards would leave the region without a leader.
         let stays = voters.contains(&situation.leader);
@@ -120,9 +122,12 @@ fn change_voters(situation: &Situation<'_>, voters: &BTreeSet<NodeId>, wanted: &
     if come.is_empty() && go.is_empty() {
         return leave.first().map_or(Step::Nothing, |node| Step::Wait(Waits::OtherRegions(*node)));
     }
+    assert!(come.iter().all(|node| !voters.contains(node)), "who comes did not vote");
+    assert!(go.iter().all(|node| voters.contains(node)), "who goes has voted");
     let mut after = voters.clone();
     after.extend(&come);
     after.retain(|node| !go.contains(node));
+    assert!(!after.is_empty(), "somebody votes afterwards");
     let is_joint = come.len() + go.len() > 1;
     let halves = [Some(&after), is_joint.then_some(voters)];
     if let Some(dead) = halves.into_iter().flatten().find_map(|half| without_majority(situation, half)) {
@@ -156,6 +161,7 @@ fn drop_learners(situation: &Situation<'_>, learners: &BTreeSet<NodeId>) -> Step
 fn without_majority(situation: &Situation<'_>, voters: &BTreeSet<NodeId>) -> Option<NodeId> {
     let is_there = |node: &&NodeId| **node == situation.leader || (situation.is_live)(**node);
     let live = voters.iter().filter(is_there).count();
+    assert!(live <= voters.len(), "some of them");
     let dead = voters.iter().find(|node| !is_there(node)).copied();
     if live > voters.len() / 2 { None } else { dead.or_else(|| voters.first().copied()) }
 }

@@ -24,7 +24,7 @@ mod invariants;
 mod leading;
 mod level;
 mod messages;
-pub(crate) mod moving;
+mod moving;
 mod options;
 mod reading;
 pub(crate) mod ready;

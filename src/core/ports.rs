@@ -11,8 +11,8 @@ use crate::completion::{Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
 pub(crate) use crate::core::forwarding::{Forward, ForwardAnswer};
 pub(crate) use crate::core::heartbeats::Heartbeats;
-use crate::core::peer::moving::RegionMembers;
 use crate::core::raft_snapshot::SnapshotMessage;
+use crate::core::region_members::RegionMembers;
 use crate::error::Result;
 use crate::types::{ApplyState, LogIndex, NodeId, RegionEpoch, RegionId, Term};
 

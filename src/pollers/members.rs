@@ -16,7 +16,7 @@ use self::changing::Task;
 use crate::core::input::Input;
 use crate::core::member_list::{FOUNDER, ListedMember, MemberList, MemberRole, NOT_JOINED};
 use crate::core::next_change::Waits;
-use crate::core::peer::moving::RegionMembers;
+use crate::core::region_members::RegionMembers;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::regions::RegionMap;
@@ -102,9 +102,7 @@ impl Members {
     pub(crate) fn new(
         own: Own,
         configured: Vec<(NodeId, String)>,
-        regions: Arc<RegionMap>,
-        health: Arc<Health>,
-        raft: Arc<Mailbox<(RegionId, Input)>>,
+        (regions, health, raft): (Arc<RegionMap>, Arc<Health>, Arc<Mailbox<(RegionId, Input)>>),
         published: impl IntoIterator<Item = (RegionId, RegionMembers)>,
     ) -> Arc<Self> {
         let mut known = Known { addresses: configured.iter().cloned().collect(), ..Known::default() };
@@ -246,12 +244,6 @@ impl Members {
     fn lock(&self) -> MutexGuard<'_, Known> {
         // No foreign code runs under this lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl RegionMembers {
-    fn has(&self, node: NodeId) -> bool {
-        self.members.iter().any(|(member, _)| *member == node)
     }
 }
 

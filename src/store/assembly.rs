@@ -93,36 +93,8 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let peers = make_peers(config, boot, &regions, &pending, &recovered, &log)?;
 
     let cluster = directory.cluster();
-    let (health, completions) = (Arc::<Health>::default(), Arc::<CompletionQueue>::default());
-    health.publish_all(peers.iter().map(|(region, peer)| (*region, peer.status())));
-    health.tell(StoreEvents::new(config.on_event.clone(), Arc::clone(&completions)));
-    let raft = Arc::<Mailbox<_>>::default();
-    let published = peers.iter().map(|(region, peer)| (*region, peer.members_now()));
-    let known = Members::new(
-        own(config, &address, cluster),
-        configured(config, &members),
-        Arc::clone(&map),
-        Arc::clone(&health),
-        Arc::clone(&raft),
-        published,
-    );
-    let shared = Arc::new(Inner {
-        node,
-        timeouts: timeouts(config),
-        regions: map,
-        leases: Leases::new(peers.iter().map(|(region, peer)| (*region, peer.published_lease()))),
-        health,
-        raft,
-        members: Arc::clone(&known),
-        completions,
-        deadlines: Arc::default(),
-        metrics: Arc::default(),
-        read_pool: Arc::default(),
-        admission: Arc::new(Admission::new(config.in_flight_ops, config.in_flight_bytes)),
-        engine: Mutex::new(Some(engine.clone())),
-        snapshots: Arc::default(),
-        ending: Ending::default(),
-    });
+    let own = own(config, &address, cluster);
+    let shared = share(config, own, configured(config, &members), map, &peers, &engine);
     let appliers = make_appliers(Origin { node, boot }, regions, pending);
 
     let mut threads = Threads::new(&shared);
@@ -133,7 +105,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
             raft_poller: Arc::clone(&threads.raft_poller),
             health: Arc::clone(&shared.health),
             directory,
-            members: known,
+            members: Arc::clone(&shared.members),
             snapshots: snapshots.map_err(|error| thread::refused(&error))?,
             regions: Arc::clone(&shared.regions),
             cluster_name: identity.cluster_name.clone(),
@@ -146,6 +118,41 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         .and_then(|()| shared.ending.begin(threads))
         .map_err(|error| thread::refused(&error))?;
     Ok(shared)
+}
+
+/// What all callers and threads share.
+fn share(
+    config: &Config,
+    own: Own,
+    configured: Vec<(NodeId, String)>,
+    regions: Arc<RegionMap>,
+    peers: &Peers,
+    engine: &Engine,
+) -> Arc<Inner> {
+    let (health, completions) = (Arc::<Health>::default(), Arc::<CompletionQueue>::default());
+    health.publish_all(peers.iter().map(|(region, peer)| (*region, peer.status())));
+    health.tell(StoreEvents::new(config.on_event.clone(), Arc::clone(&completions)));
+    let (node, raft) = (own.node, Arc::<Mailbox<_>>::default());
+    let published = peers.iter().map(|(region, peer)| (*region, peer.members_now()));
+    let places = (Arc::clone(&regions), Arc::clone(&health), Arc::clone(&raft));
+    let members = Members::new(own, configured, places, published);
+    Arc::new(Inner {
+        node,
+        timeouts: timeouts(config),
+        regions,
+        leases: Leases::new(peers.iter().map(|(region, peer)| (*region, peer.published_lease()))),
+        health,
+        raft,
+        members,
+        completions,
+        deadlines: Arc::default(),
+        metrics: Arc::default(),
+        read_pool: Arc::default(),
+        admission: Arc::new(Admission::new(config.in_flight_ops, config.in_flight_bytes)),
+        engine: Mutex::new(Some(engine.clone())),
+        snapshots: Arc::default(),
+        ending: Ending::default(),
+    })
 }
 
 /// Sees to the process's descriptors; how many files the engine may keep open in a cluster with so many `others`.

@@ -183,8 +183,8 @@ def identity_of_another(victim, cluster, rng):
 
 
 def hello(*words: int) -> bytes:
-    """A hello of a first boot, with a nonce and an undamaged log, that knows feature level 1."""
-    return struct.pack("<10Q", *words, 1, 77, 0, 1)
+    """A hello of a first boot, with a nonce and an undamaged log, that knows feature level 2."""
+    return struct.pack("<10Q", *words, 1, 77, 0, 2)
 
 
 def preamble(kind: int, body: bytes, version: int = PROTOCOL_VERSION) -> bytes:

@@ -43,7 +43,7 @@ def a_removed_member_at_the_door_disturbs_nobody(bench: Bench):
     """It is there, calls and is refused, for as long as others elect and write; no leader is deposed by it."""
     cluster = Growing(bench, Counter())
     gone = next(member for member in cluster.members if member is not cluster.leader())
-    cluster.change("removed", gone=[gone])
+    cluster.change("removed", gone=[gone], ends=False)
     wait_for(lambda: gone.result("put 1000")[0] == "ALMADIA_REMOVED", f"{gone} to learn that it was removed")
     before = cluster.leader().status()["term"]
     for _ in range(bench.cycles):
@@ -89,7 +89,8 @@ class Growing(Cluster):
         asked = self.bench.rng.choice([member for member in others if member is not victim])
         self.change(what, come, going, asked, victim)
 
-    def change(self, what: str, come: int = 0, gone=(), asked: Member | None = None, victim: Member | None = None):
+    def change(self, what: str, come: int = 0, gone=(), asked: Member | None = None, victim: Member | None = None,
+               ends: bool = True):
         """Changes the members; `victim` is killed meanwhile, and comes back."""
         asked = asked or self.leader()
         newcomers = [self.newcomer() for _ in range(come)]
@@ -112,7 +113,7 @@ class Growing(Cluster):
         require((word, code) == ("result", "ALMADIA_OK"), f"{what}, asked {asked}: {code} {message}")
         self.counts[what] += 1
         self.members += newcomers
-        self.leave(gone)
+        self.leave(gone, ends)
         self.check_list(asked if asked in self.members else self.members[0])
 
     def newcomer(self) -> Member:
@@ -130,10 +131,12 @@ class Growing(Cluster):
         self.members[0].address = address_of(self.ports[0])
         super().start()
 
-    def leave(self, gone):
-        """Members that were removed end at once: nobody needs them any more."""
+    def leave(self, gone, ends: bool):
+        """Members that were removed end at once, unless they are to stay: nobody needs them any more."""
         for member in gone:
             self.members.remove(member)
+            if not ends:
+                continue
             if member.is_alive() and self.bench.rng.random() < 0.5:
                 require(member.ask("pause") == "paused", f"{member} did not pause")
             member.kill()

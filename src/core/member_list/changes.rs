@@ -4,7 +4,7 @@
 //! other, are refused as a whole, with a reason; what comes out may follow the list
 //! ([`MemberList::check_successor`]).
 
-use super::{FOUNDER, ListedMember, MemberList, MemberRole, NOT_JOINED};
+use super::{ADDRESS_BYTES_MAX, FOUNDER, ListedMember, MemberList, MemberRole, NOT_JOINED};
 use crate::address::Address;
 use crate::types::{InstanceId, MEMBERS_MAX, NodeId};
 
@@ -91,11 +91,16 @@ impl MemberList {
             next.change(change)?;
         }
         next.version += 1;
+        assert!(next.highest >= self.highest, "numbers never come back");
         if next.voters().next().is_none() {
             return Err("no member would be left to vote".to_owned());
         }
         if next.members.len() > MEMBERS_MAX {
             return Err(format!("a cluster has at most {MEMBERS_MAX} members"));
+        }
+        // What members could not read would stop all of them.
+        if !next.is_well_formed() {
+            return Err("a member's number or address is no possible one".to_owned());
         }
         Ok(next)
     }
@@ -105,6 +110,7 @@ impl MemberList {
         let mut next = self.clone();
         let at = next.members.iter_mut().find(|member| member.node == node).expect("who joins is listed");
         assert_eq!(at.instance, NOT_JOINED, "a number is joined once");
+        assert!(![NOT_JOINED, FOUNDER].contains(&instance), "a directory has an instance of its own");
         at.instance = instance;
         next.version += 1;
         next
@@ -168,6 +174,7 @@ impl MemberList {
             ));
         }
         self.check_address(node, address)?;
+        assert!(self.members.last().is_none_or(|last| last.node < node), "numbers grow");
         self.highest = node;
         self.members.push(ListedMember {
             node,
@@ -187,6 +194,12 @@ impl MemberList {
     }
 
     fn check_address(&self, node: NodeId, address: &str) -> Result<(), String> {
+        if address.len() > ADDRESS_BYTES_MAX {
+            return Err(format!(
+                "an address has at most {ADDRESS_BYTES_MAX} bytes, this has {}",
+                address.len()
+            ));
+        }
         let parsed = Address::parse(address)?;
         if parsed.port() == 0 {
             return Err(format!("'{address}': nobody can dial port 0"));
@@ -236,6 +249,7 @@ mod tests {
         let remove = |node| MemberChange::Remove { node: NodeId(node) };
 
         assert!(refused(&[add(2)]).contains("is a member already"));
+        assert!(refused(&[add(0)]).contains("is used") && refused(&[add(u64::MAX)]).contains("is used"));
         assert!(refused(&[remove(3), add(3)]).contains("the next free one is 4"));
         assert!(refused(&[remove(4)]).contains("is no member"));
         assert!(refused(&[remove(1), remove(2), remove(3)]).contains("left to vote"));
@@ -243,6 +257,7 @@ mod tests {
         assert!(refused(&[moved("HOST-2.:1")]).contains("node 2 has the address"));
         assert!(refused(&[moved("a:0")]).contains("port 0"));
         assert!(refused(&[moved("nowhere")]).contains("no port"));
+        assert!(refused(&[moved(&format!("{}:1", "a".repeat(300)))]).contains("at most 300 bytes"));
         let demote = MemberChange::Demote { node: NodeId(1) };
         let prefer = MemberChange::Prefer { node: NodeId(1), is_preferred: true };
         assert!(refused(&[demote, prefer]).contains("never leads"));

@@ -17,6 +17,7 @@ use crate::core::member_list::MemberList;
 use crate::core::membership;
 use crate::core::next_change::{Situation, Step, Waits, next_step};
 use crate::core::planted::{self, Fault};
+use crate::core::region_members::RegionMembers;
 use crate::types::{LogIndex, MEMBERS_LEVEL, NodeId, Term};
 
 /// Election timeouts between two attempts of a leader that is to go to hand over.
@@ -39,23 +40,6 @@ pub(super) struct Moving {
     has_moved: bool,
 }
 
-/// What a member publishes of one of its regions.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RegionMembers {
-    /// All that are part of the configuration, with whether they vote, in order of their numbers.
-    pub members: Vec<(NodeId, bool)>,
-    /// The configuration is between two.
-    pub is_joint: bool,
-    /// The newest list that the configuration is known to follow.
-    pub settled_version: u64,
-    /// The list that the region has, if it is the first.
-    pub list: Option<Arc<MemberList>>,
-    /// For what its leader waits, if this member leads.
-    pub waits: Option<Waits>,
-    /// Up to where each other member has the log, and whether it was heard of lately, if this member leads.
-    pub progress: Vec<(NodeId, LogIndex, bool)>,
-}
-
 impl Peer {
     /// The members of the cluster are to be these.
     pub(crate) fn on_list(&mut self, list: &Arc<MemberList>) {
@@ -65,6 +49,10 @@ impl Peer {
 
     /// The list that the region has newly applied, for the peers of the other regions.
     pub(crate) fn take_new_list(&mut self) -> Option<Arc<MemberList>> {
+        assert!(
+            !self.leadership.moving.has_new_list || self.leadership.moving.list.is_some(),
+            "a new list is one"
+        );
         let moving = &mut self.leadership.moving;
         std::mem::take(&mut moving.has_new_list).then(|| moving.list.clone()).flatten()
     }
@@ -119,6 +107,7 @@ impl Peer {
 
     /// Those members are part of other regions of this member.
     pub(crate) fn on_kept(&mut self, kept: BTreeSet<NodeId>) {
+        assert!(self.is_leader() && self.region.list.is_some(), "it has asked");
         self.leadership.moving.kept = Some(kept);
     }
 
@@ -187,6 +176,7 @@ impl Peer {
     /// what stands before it is committed. So once it is committed, a majority of the voters acts on the configuration: of
     /// the members that were to go none is needed any more, and none of those who came can be alone with it.
     fn settle(&mut self) {
+        assert!(self.region.members.voters_outgoing.is_empty(), "what is followed is left");
         let version = self.leadership.moving.list.as_ref().map_or(0, |list| list.version);
         let wanted = (self.term(), version);
         let is_due = version > self.region.settled_version && self.leadership.moving.settles != wanted;
@@ -232,6 +222,10 @@ impl Peer {
             Step::HandOver(to) => self.hand_over_to_one_of(&to),
             Step::Change(mut change) => {
                 let version = list.version.max(self.region.list_version);
+                assert!(
+                    version > 0 && !self.raw.raft.has_pending_conf(),
+                    "one change is under way at a time"
+                );
                 membership::put_list_version(&mut change, version);
                 log::info!("region {}: proposing {change:?} to follow list {version}", self.region.id);
                 // Refused for now is fine: the next tick proposes it again.
@@ -263,6 +257,7 @@ impl Peer {
 
     /// Tries one after the other, with pauses: nothing is proposed while one is tried, and one may refuse again and again.
     fn hand_over_to_one_of(&mut self, to: &[NodeId]) {
+        assert!(!self.is_handing_over(), "one is tried at a time");
         let period = HAND_OVER_TIMEOUTS * self.options.election_ticks as u64;
         let ticks = self.timer.ticks();
         if !ticks.is_multiple_of(period) || self.leadership.transfer.is_some() {

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use crate::completion::{Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
-use crate::core::peer::moving::RegionMembers;
 use crate::core::ports::{Errand, LogWrite, PeerMessage, RoundIo};
+use crate::core::region_members::RegionMembers;
 use crate::error::{Code, Error, Result};
 use crate::sim::disk::DiskLog;
 use crate::sim::watch::Watch;
