@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState};
 
 use crate::core::member_list::MemberList;
+use crate::core::planted::{self, Fault};
 use crate::types::{NodeId, RegionId};
 
 /// What the leader of a region knows.
@@ -30,7 +31,8 @@ pub(crate) struct Situation<'a> {
 
 impl Situation<'_> {
     fn keeps(&self, node: NodeId) -> bool {
-        self.kept.is_none_or(|kept| kept.contains(&node))
+        let is_ignored = planted::has(Fault::KeptByOthersIgnored);
+        !is_ignored && self.kept.is_none_or(|kept| kept.contains(&node))
     }
 }
 
@@ -83,7 +85,7 @@ pub(crate) fn next_step(situation: &Situation<'_>) -> Step {
     let voters = nodes(&members.voters);
     if !members.voters_outgoing.is_empty() {
         // Who leads and has no vote afterwards would leave the region without a leader.
-        let stays = voters.contains(&situation.leader);
+        let stays = voters.contains(&situation.leader) || planted::has(Fault::RemovedLeaderStays);
         return if stays {
             Step::Change(ConfChangeV2::default())
         } else {
@@ -111,7 +113,7 @@ fn change_voters(situation: &Situation<'_>, voters: &BTreeSet<NodeId>, wanted: &
         return Step::Wait(Waits::CatchingUp(*late));
     }
     // Also if it is kept for now: on a member that is to go, other regions may look as if they had kept it for ever.
-    if leave.contains(leader) {
+    if leave.contains(leader) && !planted::has(Fault::RemovedLeaderStays) {
         if come.is_empty() {
             return Step::HandOver(voters.intersection(wanted).copied().collect());
         }

@@ -184,6 +184,14 @@ faults! {
     VoterBeforeItCaughtUp,
     /// Whom a member's own configuration does not have is turned away.
     StrangersTurnedAway,
+    /// A leader that is to go takes itself out, and leads on.
+    RemovedLeaderStays,
+    /// The first region drops a member before the others have.
+    KeptByOthersIgnored,
+    /// A raft snapshot whose configuration lacks its receiver is sent.
+    SnapshotWithoutItsReceiver,
+    /// A member that has joined answers reads before it was given any data.
+    ReadBeforeTheData,
 }
 
 #[cfg(any(test, feature = "simulation"))]
