@@ -188,8 +188,6 @@ faults! {
     RemovedLeaderStays,
     /// The first region drops a member before the others have.
     KeptByOthersIgnored,
-    /// A raft snapshot whose configuration lacks its receiver is sent.
-    SnapshotWithoutItsReceiver,
     /// A member that has joined answers reads before it was given any data.
     ReadBeforeTheData,
 }

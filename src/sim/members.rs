@@ -80,7 +80,16 @@ impl Plan {
                 self.regions = self.regions.max(2);
                 (change.pause, change.losses_percent) = (5 * election, 0);
             }
-            Fault::OlderListObeyed => (change.pause, change.losses_percent) = (2 * election, 0),
+            Fault::OlderListObeyed => {
+                // Who leads another region may get the list late, in a slow raft snapshot of the first.
+                self.regions = self.regions.max(2);
+                (change.pause, change.losses_percent) = (2 * election, 0);
+                self.setup.log_retain_bytes = 250;
+                self.setup.log_behind_bytes = 1_000;
+                self.pace.snapshot = 0..6 * election;
+                self.faults = vec![(FaultKind::Isolate, 4 * election), (FaultKind::Transfer, 2 * election)];
+                self.fault_length_max = 8 * election;
+            }
             _ => {}
         }
     }
@@ -89,6 +98,32 @@ impl Plan {
 /// The directory of a machine that may become a member.
 pub(crate) fn instance_of(node: NodeId) -> InstanceId {
     InstanceId(1_000 + node.get())
+}
+
+/// What became of the members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MembersTally {
+    /// Lists that were chosen.
+    pub lists: u64,
+    /// Changes of a region's configuration.
+    pub configurations: u64,
+    /// Members that joined.
+    pub joined: u64,
+    /// Machines that were lost for good.
+    pub lost: u64,
+    /// Members that were switched off, since they were out.
+    pub switched_off: u64,
+}
+
+impl MembersTally {
+    /// Adds another one.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.lists += other.lists;
+        self.configurations += other.configurations;
+        self.joined += other.joined;
+        self.lost += other.lost;
+        self.switched_off += other.switched_off;
+    }
 }
 
 /// What became of the lists that were written.
@@ -112,6 +147,8 @@ pub(crate) struct Operator {
     pub random: Random,
     /// Changes that met another one, to be tried again.
     pub again: Vec<Vec<MemberChange>>,
+    /// What became of machines.
+    pub tally: MembersTally,
     answers: Answers,
     /// The highest version of a list that was ever written, chosen or not.
     highest_version: u64,
@@ -123,7 +160,14 @@ impl Operator {
     /// One who has done nothing yet.
     pub(crate) fn new(seed: u64) -> Self {
         let random = Random::new(seed ^ 0x006d_656d_6265_7273);
-        Self { random, again: Vec::new(), answers: Answers::default(), highest_version: 0, pending: 0 }
+        Self {
+            random,
+            again: Vec::new(),
+            tally: MembersTally::default(),
+            answers: Answers::default(),
+            highest_version: 0,
+            pending: 0,
+        }
     }
 
     /// Who hears what becomes of `list`.

@@ -17,6 +17,7 @@ use crate::sim::faults::FaultKind;
 use crate::sim::invariants::Check;
 use crate::sim::last_stall::one_engine_stalls;
 use crate::sim::member::NextSync;
+use crate::sim::members::MembersTally;
 use crate::sim::plan::{MILLISECOND, Plan, SECOND};
 use crate::sim::settling::settle;
 use crate::sim::trace::Trace;
@@ -42,6 +43,8 @@ pub(crate) struct Report {
     pub fingerprint: u64,
     /// Calls by outcome.
     pub tally: Tally,
+    /// What became of the members.
+    pub members: MembersTally,
     /// Injected faults by kind.
     pub strikes: Vec<(FaultKind, u32)>,
 }
@@ -98,6 +101,7 @@ fn run_to_its_end(plan: Plan, trace: Trace) -> Result<Report, String> {
         events: cluster.trace.events(),
         fingerprint: cluster.trace.fingerprint(),
         tally: cluster.calls.tally(),
+        members: cluster.members_tally(),
         strikes: cluster.strikes,
     })
 }

@@ -196,8 +196,7 @@ impl Peer {
         for to in due {
             let helped = self.leadership.sending.helped.get_mut(&to).expect("just seen");
             let Stage::Made(head) = std::mem::replace(&mut helped.stage, Stage::Offered) else { continue };
-            let is_in_it = head.region.has_member(to) || planted::has(Fault::SnapshotWithoutItsReceiver);
-            if is_in_it && head.state.index >= self.raw.store().truncated().0 {
+            if head.region.has_member(to) && head.state.index >= self.raw.store().truncated().0 {
                 self.raw.mut_store().offers.offer(to, *head);
             } else {
                 helped.fail(now, pause);

@@ -15,9 +15,9 @@ use crate::core::input::Input;
 use crate::core::member_list::{MemberChange, MemberList, NOT_JOINED};
 use crate::core::region::Region;
 use crate::error::Code;
-use crate::sim::members::{Written, address_of, instance_of};
+use crate::sim::members::{MembersTally, Written, address_of, instance_of};
 use crate::time::Timestamp;
-use crate::types::{BOOTSTRAP_REGION, NodeId, RegionId};
+use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, NodeId, RegionId};
 
 /// How many times an operator looks, in an election timeout.
 const LOOKS: u64 = 3;
@@ -54,10 +54,21 @@ impl Cluster {
             // Nothing else is asked for before the one that is lost is out.
             self.decide();
         }
-        if self.operator.random.percent(SWITCHED_OFF_PERCENT) {
+        // In the end those that are out stay, and must disturb nobody.
+        if self.is_rough && self.operator.random.percent(SWITCHED_OFF_PERCENT) {
             self.switch_one_off();
         }
         self.schedule(look, Event::Operate);
+    }
+
+    /// What became of the members so far.
+    pub(crate) fn members_tally(&self) -> MembersTally {
+        let first = |region: &RegionId| self.newest(*region).epoch.conf_ver - BOOTSTRAP_EPOCH.conf_ver;
+        MembersTally {
+            lists: self.newest(BOOTSTRAP_REGION).list.as_ref().map_or(0, |list| list.version),
+            configurations: self.regions.iter().map(first).sum(),
+            ..self.operator.tally
+        }
     }
 
     /// Hosts that are lost and still belong to the list or to a region.
@@ -206,6 +217,7 @@ impl Cluster {
             let welcoming = self.running().into_iter().find_map(|host| self.list_at(host).filter(has_joined));
             if let Some(list) = welcoming {
                 self.trace.say(|| format!("{node} joins"));
+                self.operator.tally.joined += 1;
                 self.hosts[newcomer].presence = Presence::Here;
                 self.hosts[newcomer].acquainted = list.members.iter().map(|member| member.node).collect();
                 self.restart(newcomer);
@@ -260,6 +272,7 @@ impl Cluster {
             return;
         }
         self.trace.say(|| format!("{node} is lost for good"));
+        self.operator.tally.lost += 1;
         self.take_away(node.get() as usize - 1);
     }
 
@@ -271,6 +284,7 @@ impl Cluster {
         let out = (0..self.hosts.len()).find(is_out);
         if let Some(host) = out.filter(|_| self.is_calm()) {
             self.trace.say(|| format!("{} is switched off", host + 1));
+            self.operator.tally.switched_off += 1;
             self.take_away(host);
         }
     }
