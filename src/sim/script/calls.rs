@@ -107,7 +107,14 @@ fn list(words: &[&str], region: &Region) -> MemberList {
         };
         let node = NodeId(number(node));
         let instance = instance.map_or_else(|| bound(node), |at| InstanceId(number(at)));
-        ListedMember { node, instance, address: format!("host-{node}:1"), role, is_preferred: false }
+        ListedMember {
+            node,
+            instance,
+            address: format!("host-{node}:1"),
+            role,
+            is_preferred: false,
+            is_drained: false,
+        }
     };
     let members: Vec<_> = words.iter().filter(|word| !word.contains('=')).map(|word| listed(&word)).collect();
     let version = before.map_or(0, |list| list.version) + 1;
