@@ -374,6 +374,7 @@ impl RegionLedger {
     fn equal_index_equal_members(&self, node: u64, engine: ApplyState, stored: &Region) -> Check {
         let of_log = self.chosen.configurations().at(engine.index.get());
         let is_equal = (stored.epoch, stored.list_version) == (of_log.epoch, of_log.list_version)
+            && stored.settled_version == of_log.settled_version
             && (&stored.members, &stored.list) == (&of_log.members, &of_log.list);
         holds(is_equal || engine.index == LogIndex(0), || {
             format!(

@@ -66,8 +66,14 @@ impl Configurations {
     }
 
     fn with_list(&self, entry: &Entry, level: u16) -> Option<Region> {
-        let Ok(Command::Members(list)) = Command::parse(entry.data.clone()) else { return None };
         let before = self.newest();
+        let list = match Command::parse(entry.data.clone()) {
+            Ok(Command::Members(list)) => list,
+            Ok(Command::Settled(version)) if version > before.settled_version => {
+                return Some(Region { settled_version: version, ..before.clone() });
+            }
+            _ => return None,
+        };
         let follows = list.check_successor(before.list.as_ref(), &before.all_members()).is_ok();
         let is_taken = before.id == BOOTSTRAP_REGION && level >= MEMBERS_LEVEL && follows;
         is_taken.then(|| Region { list: Some(list), ..before.clone() })

@@ -89,7 +89,7 @@ impl Cluster {
         let records = self.hosts.iter().map(|host| host.member.engine().region(region));
         let version = |record: &&Region| {
             let list = record.list.as_ref().map_or(0, |list| list.version);
-            (!record.lacks_data(), record.epoch.conf_ver, list)
+            (!record.lacks_data(), record.epoch.conf_ver, list, record.settled_version)
         };
         records.max_by_key(version).expect("a cluster has hosts")
     }
@@ -276,13 +276,19 @@ impl Cluster {
         self.take_away(node.get() as usize - 1);
     }
 
+    /// Whether some member knows of every region that those who are out are needed no more.
+    fn has_settled(&self) -> bool {
+        let version = self.newest(BOOTSTRAP_REGION).list.as_ref().map_or(0, |list| list.version);
+        self.regions.iter().all(|&region| self.newest(region).settled_version >= version)
+    }
+
     /// A member that is out of everything is switched off.
     fn switch_one_off(&mut self) {
         let is_out = |&host: &usize| {
             self.hosts[host].presence == Presence::Here && !self.belongs(NodeId(host as u64 + 1))
         };
         let out = (0..self.hosts.len()).find(is_out);
-        if let Some(host) = out.filter(|_| self.is_calm()) {
+        if let Some(host) = out.filter(|_| self.has_settled()) {
             self.trace.say(|| format!("{} is switched off", host + 1));
             self.operator.tally.switched_off += 1;
             self.take_away(host);
