@@ -85,7 +85,7 @@ pub(crate) fn next_step(situation: &Situation<'_>) -> Step {
     let voters = nodes(&members.voters);
     if !members.voters_outgoing.is_empty() {
         // Who leads and has no vote afterwards would leave the region without a leader.
-        let stays = voters.contains(&situation.leader) || planted::has(Fault::RemovedLeaderStays);
+        let stays = voters.contains(&situation.leader);
         return if stays {
             Step::Change(ConfChangeV2::default())
         } else {
@@ -113,7 +113,7 @@ fn change_voters(situation: &Situation<'_>, voters: &BTreeSet<NodeId>, wanted: &
         return Step::Wait(Waits::CatchingUp(*late));
     }
     // Also if it is kept for now: on a member that is to go, other regions may look as if they had kept it for ever.
-    if leave.contains(leader) && !planted::has(Fault::RemovedLeaderStays) {
+    if leave.contains(leader) {
         if come.is_empty() {
             return Step::HandOver(voters.intersection(wanted).copied().collect());
         }

@@ -184,8 +184,6 @@ faults! {
     VoterBeforeItCaughtUp,
     /// Whom a member's own configuration does not have is turned away.
     StrangersTurnedAway,
-    /// A leader that is to go takes itself out, and leads on.
-    RemovedLeaderStays,
     /// The first region drops a member before the others have.
     KeptByOthersIgnored,
     /// A member that has joined answers reads before it was given any data.
