@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState};
 
 use crate::core::member_list::MemberList;
+use crate::core::planted::{self, Fault};
 use crate::types::{NodeId, RegionId};
 
 /// What the leader of a region knows.
@@ -30,7 +31,8 @@ pub(crate) struct Situation<'a> {
 
 impl Situation<'_> {
     fn keeps(&self, node: NodeId) -> bool {
-        self.kept.is_none_or(|kept| kept.contains(&node))
+        let is_ignored = planted::has(Fault::KeptByOthersIgnored);
+        !is_ignored && self.kept.is_none_or(|kept| kept.contains(&node))
     }
 }
 

@@ -147,7 +147,7 @@ impl Peer {
         peer.on_region_replaced();
         if let Some(head) = pending {
             peer.begin_with(head);
-        } else if peer.lacks_data() {
+        } else if peer.lacks_data() && !planted::has(Fault::ReadBeforeTheData) {
             peer.published_lease().begin_replacement();
         }
         Ok(peer)
@@ -351,7 +351,8 @@ impl Peer {
 
     /// Takes out the answers that are due, in order.
     pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
-        if self.lacks_data() || (self.is_installing() && !planted::has(Fault::ReadWhileInstalling)) {
+        let has_none = self.lacks_data() && !planted::has(Fault::ReadBeforeTheData);
+        if has_none || (self.is_installing() && !planted::has(Fault::ReadWhileInstalling)) {
             // The engine shows nothing that anybody may see.
             return std::mem::take(&mut self.answers);
         }

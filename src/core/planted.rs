@@ -184,6 +184,10 @@ faults! {
     VoterBeforeItCaughtUp,
     /// Whom a member's own configuration does not have is turned away.
     StrangersTurnedAway,
+    /// The first region drops a member before the others have.
+    KeptByOthersIgnored,
+    /// A member that has joined answers reads before it was given any data.
+    ReadBeforeTheData,
 }
 
 #[cfg(any(test, feature = "simulation"))]

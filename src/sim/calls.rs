@@ -469,6 +469,9 @@ impl Calls {
     pub(crate) fn accept(&mut self, call: CallId, seen: Seen, ledger: &Ledger) -> Check {
         let versions = self.versions_are_those_told(call, &seen);
         versions.map_err(|words| self.about(call, &words))?;
+        if seen.index == 0 {
+            return Err(self.about(call, &format!("call {call} shows data of no state")));
+        }
         let known = &mut self.calls[call];
         known.versions = seen.versions;
         if let Action::Read { observed, .. } = &mut known.operation.action {

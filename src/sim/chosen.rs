@@ -1,14 +1,18 @@
 //! The log that the members of a region have agreed on, and the state it produces.
 //!
 //! Owns the committed entries of one region as recorded by the first member to commit each, a separate state machine
-//! that applies them one by one, and what became of each call. What always holds: it only grows; of the members it knows
-//! nothing but the entries they committed.
+//! that applies them one by one, what became of each call, and who was a member when. What always holds: it only grows; of
+//! the members it knows nothing but the entries they committed.
+
+mod configurations;
 
 use std::collections::BTreeMap;
 
 use raft::eraftpb::{Entry, EntryType};
 
+use self::configurations::Configurations;
 use crate::core::command::{Command, Operation, Write};
+use crate::core::region::Region;
 use crate::effects::Effects;
 use crate::error::{Code, Refusal};
 use crate::sim::disk::{Data, carry_out, digest, raise_versions, shown_version};
@@ -73,13 +77,25 @@ pub(crate) struct Chosen {
     /// The feature level after the last chosen entry, and the entry that raised it.
     level: u16,
     level_index: LogIndex,
+    configurations: Configurations,
 }
 
 impl Chosen {
-    /// Nothing, of a region that begins at this feature level.
-    pub(crate) fn new(level: u16) -> Self {
-        let places = vec![Place { term: BOOTSTRAP_TERM.get(), state: 0 }];
-        Self { places, data: Data::new(), calls: BTreeMap::new(), level, level_index: LogIndex(0) }
+    /// Nothing, of a region that begins so.
+    pub(crate) fn new(region: &Region) -> Self {
+        Self {
+            places: vec![Place { term: BOOTSTRAP_TERM.get(), state: 0 }],
+            data: Data::new(),
+            calls: BTreeMap::new(),
+            level: region.level,
+            level_index: LogIndex(0),
+            configurations: Configurations::new(region),
+        }
+    }
+
+    /// Who was a member when.
+    pub(crate) fn configurations(&self) -> &Configurations {
+        &self.configurations
     }
 
     /// Whether the version of what the entry at `index` sets is told and shown: not if it stands below the feature level
@@ -122,6 +138,7 @@ impl Chosen {
         assert_eq!(entry.index, self.last() + 1, "entries are chosen in turn");
         let mut state = self.places.last().expect("it begins with one").state;
         let mut calls = Vec::new();
+        self.configurations.take(entry, self.level);
         if entry.get_entry_type() == EntryType::EntryNormal
             && let Ok(Command::Level(level)) = Command::parse(entry.data.clone())
             && level > self.level

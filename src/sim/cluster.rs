@@ -10,6 +10,7 @@ mod hostile;
 mod machines;
 mod members;
 mod observer;
+mod operator;
 mod snapshots;
 mod timers;
 
@@ -29,6 +30,7 @@ use crate::sim::keys;
 use crate::sim::links::Links;
 use crate::sim::load::Load;
 use crate::sim::member::{Member, Setup};
+use crate::sim::members::Operator;
 use crate::sim::plan::{PacePlan, Plan, SECOND};
 use crate::sim::random::Random;
 use crate::sim::trace::Trace;
@@ -51,6 +53,17 @@ const BULK: u64 = 0x736e_6170_7368_6f74;
 /// Another separate stream.
 const LATENESS: u64 = 0x006c_6174_656e_6573;
 
+/// Whether a machine is part of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Its member is yet to join.
+    NotYet,
+    /// It is.
+    Here,
+    /// It was lost with its disk, or switched off for good.
+    Gone,
+}
+
 /// One member and the machine it runs on.
 pub(crate) struct Host {
     /// The member on this machine.
@@ -65,6 +78,10 @@ pub(crate) struct Host {
     pub sync_delay: u64,
     /// Set while it must not restart on its own.
     pub stays_down: bool,
+    /// Whether it is part of the run.
+    pub presence: Presence,
+    /// The members that it was told of when it began.
+    acquainted: Vec<NodeId>,
     /// The newest boot of each other member that has introduced itself here, and whether its log was intact.
     introduced: Vec<(u64, bool)>,
     /// The last boot in which its log lost its tail, if ever.
@@ -98,6 +115,7 @@ enum Event {
     FlushWanted(usize),
     Restart(usize),
     Upgrade(usize),
+    Operate,
     Client(usize),
     Look(CallId),
     Cancel(CallId),
@@ -128,6 +146,8 @@ pub(crate) struct Cluster {
     lateness: Random,
     /// Decides what becomes of raft snapshots on their way; also separate.
     bulk: Random,
+    /// Changes the members.
+    operator: Operator,
     /// Member 1, 2, ...
     pub hosts: Vec<Host>,
     /// The network.
@@ -172,9 +192,12 @@ impl Cluster {
             let known_level = if plan.upgrade && is_old { 0 } else { NEWEST_LEVEL };
             Host::new(node.get(), &regions, known_level, &plan, &mut random)
         };
-        let hosts: Vec<_> = voters.iter().map(&mut host).collect();
+        let mut hosts: Vec<_> = voters.iter().map(&mut host).collect();
+        let spares = plan.members_change.as_ref().map_or(0, |change| change.spares);
+        let joiners = (plan.members + 1..=plan.members + spares).map(|node| node as u64);
+        hosts.extend(joiners.map(|node| Host::of_a_joiner(node, &regions, &plan, &mut random)));
         let logs = hosts.iter().map(|host| host.member.log().clone()).collect();
-        let links = Links::new(plan.members, plan.network.clone(), 3 * plan.election_timeout(), &mut random);
+        let links = Links::new(hosts.len(), plan.network.clone(), 3 * plan.election_timeout(), &mut random);
         let mut cluster = Self {
             now: 0,
             hosts,
@@ -198,6 +221,7 @@ impl Cluster {
             conditions: Random::new(plan.seed ^ CONDITIONS),
             lateness: Random::new(plan.seed ^ LATENESS),
             bulk: Random::new(plan.seed ^ BULK),
+            operator: Operator::new(plan.seed),
             plan,
         };
         cluster.schedule_beginning();
@@ -206,7 +230,9 @@ impl Cluster {
 
     fn schedule_beginning(&mut self) {
         for host in 0..self.hosts.len() {
-            self.begin_ticking(host);
+            if self.hosts[host].presence == Presence::Here {
+                self.begin_ticking(host);
+            }
             let wait = self.random.wait(self.pace.flush_mean);
             self.schedule(wait, Event::Flush(host));
         }
@@ -225,6 +251,7 @@ impl Cluster {
                 self.schedule(wait, Event::Upgrade(host));
             }
         }
+        self.begin_operating();
         self.schedule(0, Event::Judge);
     }
 
@@ -236,6 +263,16 @@ impl Cluster {
     /// A random region.
     pub(crate) fn any_region(&mut self) -> RegionId {
         self.random.pick(&self.regions)
+    }
+
+    /// A random host: one whose member has been started, if members come and go.
+    pub(crate) fn any_host(&mut self) -> usize {
+        if self.plan.members_change.is_none() {
+            return self.random.index(self.hosts.len());
+        }
+        let here = (0..self.hosts.len()).filter(|&host| self.hosts[host].presence == Presence::Here);
+        let here: Vec<_> = here.collect();
+        self.random.pick(&here)
     }
 
     /// Processes the next event and checks its effects.
@@ -271,6 +308,7 @@ impl Cluster {
             Event::FlushWanted(host) => self.flush(host),
             Event::Restart(host) => self.restart(host),
             Event::Upgrade(host) => self.upgrade(host),
+            Event::Operate => self.operate(),
             Event::Client(client) => self.client(client),
             Event::Look(call) => self.look(call),
             Event::Cancel(call) => self.cancel(call),
@@ -363,14 +401,34 @@ impl Cluster {
 impl Host {
     fn new(node: u64, regions: &[Region], known_level: u16, plan: &Plan, random: &mut Random) -> Self {
         let setup = Setup { known_level, ..plan.setup.clone() };
+        let member = Member::bootstrap_with(node, regions, setup);
+        let acquainted = (1..=plan.members as u64).map(NodeId).collect();
+        Self { acquainted, ..Self::with(member, Presence::Here, plan, random) }
+    }
+
+    /// A machine whose member is yet to join a cluster with these regions.
+    fn of_a_joiner(node: u64, regions: &[Region], plan: &Plan, random: &mut Random) -> Self {
+        let without_data = |region: &Region| {
+            let Region { id, start_key, end_key, epoch, .. } = region.clone();
+            Region::without_data(id, start_key, end_key, epoch.version)
+        };
+        let regions: Vec<_> = regions.iter().map(without_data).collect();
+        let setup = Setup { known_level: NEWEST_LEVEL, ..plan.setup.clone() };
+        Self::with(Member::not_started(node, &regions, setup), Presence::NotYet, plan, random)
+    }
+
+    fn with(member: Member, presence: Presence, plan: &Plan, random: &mut Random) -> Self {
+        let spares = plan.members_change.as_ref().map_or(0, |change| change.spares);
         Self {
-            member: Member::bootstrap_with(node, regions, setup),
+            member,
             clock: new_clock(plan, 0, random.below(1_000 * SECOND)),
             engine_delay: 0,
             engine_stalls: false,
             sync_delay: 0,
             stays_down: false,
-            introduced: vec![(0, false); plan.members],
+            presence,
+            acquainted: Vec::new(),
+            introduced: vec![(0, false); plan.members + spares],
             lost_end_in: 0,
             paused_until: 0,
             busy_until: 0,

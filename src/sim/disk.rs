@@ -422,6 +422,11 @@ impl DiskEngine {
         (image.region.clone(), image.state)
     }
 
+    /// A region as it is stored.
+    pub(crate) fn region(&self, region: RegionId) -> &Region {
+        &self.memory.regions[&region].region
+    }
+
     /// The first region and its current apply state.
     pub(crate) fn state(&self) -> (Region, ApplyState) {
         let first = self.regions().next().expect("a member has a region");

@@ -113,7 +113,7 @@ impl FaultKind {
 
 /// Injects a fault of this `kind` into `cluster` now.
 pub(crate) fn strike(cluster: &mut Cluster, kind: FaultKind) {
-    let host = cluster.random.index(cluster.hosts.len());
+    let host = cluster.any_host();
     match kind {
         FaultKind::Crash => cluster.crash(host),
         FaultKind::CrashBetweenEffects => {

@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use crate::core::planted::Fault;
 use crate::sim::faults::FaultKind;
+use crate::sim::members::MembersTally;
 use crate::sim::plan::Plan;
 use crate::sim::random::scramble;
 use crate::sim::run::{Report, hours, run};
@@ -27,6 +28,8 @@ use crate::sim::trace::{Lines, Trace};
 
 /// Default number of simulated hours: takes a minute on two cores.
 const HOURS: f64 = 100.0;
+/// Of these, the hours in which members come and go at any rate.
+const MEMBERS_HOURS: f64 = 3.0;
 /// Trace lines shown for a failed run.
 const LINES: usize = 60;
 /// Default base seed of a hunt.
@@ -49,7 +52,7 @@ const NOT_LEFT_TO_CHANCE: [Fault; 4] = [
 /// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;
 /// Faults that clients alone did not notice in 400 seeds, each with the reason.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 24] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 27] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -95,6 +98,9 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 24] = [
     (Fault::ConditionsBelowTheirLevel, "what a member of the build before cannot read ends it first"),
     (Fault::LevelOfAMajority, "as ConditionsBelowTheirLevel"),
     (Fault::LevelSharesItsBatch, "these clients meet no members of two builds"),
+    (Fault::OlderListObeyed, "the way back is followed by the way forth"),
+    (Fault::VoterBeforeItCaughtUp, "writes wait for it for as long as it takes to give it the data"),
+    (Fault::KeptByOthersIgnored, "it must lead another region, and be cut off from the list"),
 ];
 
 /// Totals over many runs.
@@ -226,6 +232,34 @@ fn no_invariant_is_violated_in_the_simulated_hours() {
     bag.say(begin.elapsed().as_secs_f64() * threads as f64);
     assert!(bag.written > 100 * bag.seeds / 10 && bag.read > 0, "clients got work done: {bag:?}");
     assert!(FaultKind::ALL.iter().all(|kind| bag.strikes.contains_key(&format!("{kind:?}"))), "{bag:?}");
+}
+
+#[test]
+fn members_come_and_go_in_the_simulated_hours() {
+    let (begin, mut bag) = (Instant::now(), Bag::default());
+    let wanted = setting("ALMADIA_SIM_HOURS", MEMBERS_HOURS);
+    let seeds = (0..).map(|at| scramble(setting("ALMADIA_SEED", BASE_SEED).wrapping_add(at)));
+    let mut changes = MembersTally::default();
+    for seed in seeds.filter(|seed| Plan::draw(*seed).members_change.is_some()) {
+        match run_seed(seed, None) {
+            Ok(report) => {
+                changes.add(report.members);
+                bag.add(&report);
+            }
+            Err(words) => panic!("{}", explain(seed, &words)),
+        }
+        if hours(bag.simulated) >= wanted {
+            break;
+        }
+    }
+
+    bag.say(begin.elapsed().as_secs_f64());
+    let _ = writeln!(std::io::stderr(), "{changes:?}");
+    let seeds = bag.seeds;
+    assert!(
+        changes.lists > seeds && changes.joined > seeds && changes.lost > 0,
+        "{changes:?} in {seeds} seeds"
+    );
 }
 
 #[test]

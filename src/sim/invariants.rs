@@ -8,10 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use raft::eraftpb::{EntryType, Message, MessageType};
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, Entry, EntryType, Message, MessageType};
 
 use crate::core::applier::{Applied, ApplyTask};
 use crate::core::forwarding::{ForwardAnswer, Origin};
+use crate::core::membership;
 use crate::core::peer::Peer;
 use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::ports::LogWrite;
@@ -20,7 +21,7 @@ use crate::sim::chosen::{CallId, Chosen, entry_digest};
 use crate::sim::disk::{DiskLog, LogStatus};
 use crate::sim::member::Member;
 use crate::sim::verdicts::Verdicts;
-use crate::types::{ApplyState, RegionId};
+use crate::types::{ApplyState, LogIndex, RegionId};
 
 /// Ok if an invariant holds, otherwise how it was violated, in words.
 pub(crate) type Check = Result<(), String>;
@@ -37,7 +38,6 @@ pub(crate) struct Ledger {
 /// The history of one region.
 pub(crate) struct RegionLedger {
     region: RegionId,
-    quorum: usize,
     /// Term -> its leader.
     leaders: BTreeMap<u64, u64>,
     /// (index, term) -> (term of the preceding entry, digest), for every entry that any disk ever held.
@@ -58,6 +58,8 @@ struct Known {
     leads: bool,
     applied_own_term: bool,
     leader: u64,
+    /// Counts the configurations up to the one that it has applied.
+    conf_ver: u64,
     commit: u64,
     applied: u64,
     /// Of the engine, which survives a crash when the fields above do not.
@@ -66,15 +68,14 @@ struct Known {
 }
 
 impl Ledger {
-    /// A ledger for members 1, 2, ... with these logs, all of them voters; open or closed.
+    /// A ledger for members 1, 2, ... with these logs, of regions that begin so; open or closed.
     pub(crate) fn new(logs: Vec<DiskLog>, regions: &[Region], is_open: bool) -> Self {
         let members = logs.len();
         let ledger = |region: &Region| RegionLedger {
             region: region.id,
-            quorum: members / 2 + 1,
             leaders: BTreeMap::new(),
             entries: BTreeMap::new(),
-            chosen: Chosen::new(region.level),
+            chosen: Chosen::new(region),
             verdicts: Verdicts::default(),
             known: vec![Known::default(); members],
         };
@@ -218,6 +219,7 @@ impl RegionLedger {
         if now.leads && (now.term, true) != (before.term, before.leads) {
             self.one_leader_a_term(node, now.term)?;
             self.leader_has_all_that_was_chosen(node, now.term, &logs[slot(node)])?;
+            self.leader_is_of_an_adjacent_configuration(node, now)?;
         }
         if now.commit != before.commit {
             self.learn_chosen(node, now.commit, logs, effective)?;
@@ -229,6 +231,7 @@ impl RegionLedger {
             if member.engine().replaces(self.region).is_none() {
                 let (_, digest) = member.engine().state_and_digest(self.region);
                 self.equal_index_equal_state(node, now.engine, digest)?;
+                self.equal_index_equal_members(node, now.engine, member.engine().region(self.region))?;
             }
         }
         if now.engine != before.engine
@@ -254,6 +257,16 @@ impl RegionLedger {
         // The leader of a term older than the chosen entry's need not have it.
         holds(there || chosen >= term, || {
             format!("{node} leads in term {term} without entry {last}/{chosen}, which was committed")
+        })
+    }
+
+    /// Whoever is elected has applied the newest configuration, or lacks one change: the quorums of two that are further
+    /// apart need not meet. One of an earlier term than what was chosen may have won with a quorum of its own time.
+    fn leader_is_of_an_adjacent_configuration(&self, node: u64, known: Known) -> Check {
+        let newest = self.chosen.configurations().newest().epoch.conf_ver;
+        let chosen_in = self.chosen.term_at(self.chosen.last()).expect("the last one is there");
+        holds(known.conf_ver + 1 >= newest || known.term < chosen_in, || {
+            format!("{node} is elected by configuration {}, and {newest} is in force", known.conf_ver)
         })
     }
 
@@ -283,8 +296,9 @@ impl RegionLedger {
             let truncated = log.truncated(self.region) >= last;
             truncated || log.term_at(self.region, last) == term || log.lacks_end(self.region)
         };
-        let holders = logs.iter().filter(holds_it).count();
-        holds(holders >= self.quorum, || {
+        let has_it = |node: u64| logs.get(slot(node)).is_some_and(|log| holds_it(&log));
+        holds(self.chosen.configurations().has_quorum(&has_it), || {
+            let holders = logs.iter().filter(holds_it).count();
             format!("entry {last} is committed but on {holders} disks, which is no quorum")
         })
     }
@@ -300,6 +314,7 @@ impl RegionLedger {
             return Ok(());
         }
         for entry in logs[slot(node)].entries(self.region, self.chosen.last() + 1, commit) {
+            self.new_voters_have_the_data(&entry, logs)?;
             let calls = self.chosen.push(&entry)?;
             calls.into_iter().for_each(|call| effective(self.region, call));
         }
@@ -307,6 +322,17 @@ impl RegionLedger {
             format!("{node} commits {commit}, which its disk does not hold")
         })?;
         self.chosen_stays_on_a_quorum(logs)
+    }
+
+    /// Nobody is given a vote whose log has nothing yet.
+    fn new_voters_have_the_data(&self, entry: &Entry, logs: &[DiskLog]) -> Check {
+        let is_change = entry.get_entry_type() != EntryType::EntryNormal;
+        let Some(change) = membership::parse(entry).filter(|_| is_change) else { return Ok(()) };
+        let votes = |single: &&ConfChangeSingle| single.get_change_type() == ConfChangeType::AddNode;
+        let mut voters = change.changes.iter().filter(votes).map(|single| single.node_id);
+        let without =
+            voters.find(|&node| logs.get(slot(node)).is_none_or(|log| log.status(self.region).last == 0));
+        holds(without.is_none(), || format!("{without:?} is given a vote by {} and has no data", entry.index))
     }
 
     /// Committed entries are the same everywhere and never change.
@@ -329,6 +355,10 @@ impl RegionLedger {
     /// Same index, same data; this also finds data and apply state that do not change atomically.
     fn equal_index_equal_state(&self, node: u64, engine: ApplyState, digest: u64) -> Check {
         let index = engine.index.get();
+        if index == 0 {
+            // Of a member that has joined, and was given no data yet.
+            return holds(digest == 0, || format!("{node} has data of no state"));
+        }
         holds(self.chosen.state_at(index) == Some(digest), || {
             format!(
                 "the engine of {node} says {index} and holds data that the log up to {index} does not make"
@@ -337,6 +367,20 @@ impl RegionLedger {
         let term = self.chosen.term_at(index);
         holds(term == Some(engine.term.get()), || {
             format!("the engine of {node} says {index}/{}, the log says term {term:?}", engine.term)
+        })
+    }
+
+    /// Same index, same members, and the same list of them.
+    fn equal_index_equal_members(&self, node: u64, engine: ApplyState, stored: &Region) -> Check {
+        let of_log = self.chosen.configurations().at(engine.index.get());
+        let is_equal = (stored.epoch, stored.list_version) == (of_log.epoch, of_log.list_version)
+            && stored.settled_version == of_log.settled_version
+            && (&stored.members, &stored.list) == (&of_log.members, &of_log.list);
+        holds(is_equal || engine.index == LogIndex(0), || {
+            format!(
+                "the engine of {node} says {} and holds members that the log up to it does not make: {stored:?} instead of {of_log:?}",
+                engine.index
+            )
         })
     }
 
@@ -366,6 +410,7 @@ impl Known {
             leads: status.role == Role::Leader,
             applied_own_term: status.role == Role::Leader && status.applied_term == status.term,
             leader: status.leader.map_or(0, |leader| leader.get()),
+            conf_ver: peer.region().epoch.conf_ver,
             commit: status.commit_index.get(),
             applied: status.applied_index.get(),
             engine,

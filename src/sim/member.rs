@@ -90,13 +90,17 @@ struct Running {
 impl Member {
     /// Creates a running member on an empty disk.
     pub(crate) fn bootstrap_with(node: u64, regions: &[Region], setup: Setup) -> Self {
-        let log = DiskLog::bootstrap(regions);
-        let engine = DiskEngine::bootstrap(regions);
-        let (next_sync, effects_left) = (NextSync::Works, None);
-        let (staged, running) = (BTreeMap::new(), None);
-        let mut member = Self { node, next_sync, effects_left, setup, log, engine, boot: 0, staged, running };
+        let mut member = Self::not_started(node, regions, setup);
         member.restart();
         member
+    }
+
+    /// One that will be started later, with an empty disk.
+    pub(crate) fn not_started(node: u64, regions: &[Region], setup: Setup) -> Self {
+        let (log, engine) = (DiskLog::bootstrap(regions), DiskEngine::bootstrap(regions));
+        let (next_sync, effects_left) = (NextSync::Works, None);
+        let (staged, running) = (BTreeMap::new(), None);
+        Self { node, next_sync, effects_left, setup, log, engine, boot: 0, staged, running }
     }
 
     /// True while it has neither crashed nor been poisoned.

@@ -29,6 +29,8 @@ mod load;
 mod clock;
 mod links;
 mod plan;
+mod members;
+mod settling;
 mod faults;
 mod trace;
 mod cluster;

@@ -12,6 +12,7 @@ use crate::core::peer::PROPOSE_BYTES_MAX;
 use crate::core::planted::Fault;
 use crate::sim::faults::FaultKind;
 use crate::sim::member::Setup;
+use crate::sim::members::MembersPlan;
 use crate::sim::random::{Random, scramble};
 use crate::time::longest_lease;
 use crate::types::NEWEST_LEVEL;
@@ -54,6 +55,8 @@ pub(crate) struct Plan {
     pub engine_stalls_at_last: bool,
     /// Members begin with the build before, or some of them do, and are upgraded one after the other.
     pub upgrade: bool,
+    /// Members come and go.
+    pub members_change: Option<MembersPlan>,
     /// Only what clients notice is checked: answers, and the results of reads.
     pub only_clients_judge: bool,
 }
@@ -144,6 +147,7 @@ enum Style {
     Awakenings,
     SlewedClocks,
     LongAbsences,
+    MembersChange,
 }
 
 impl Style {
@@ -155,6 +159,7 @@ impl Style {
             Fault::LateRejectionsObeyed => Some(Self::ShortLogs),
             Fault::QuestionAskedAgainUnderItsId => Some(Self::EdgeOfLeases),
             Fault::LeaseIgnoresClockRates => Some(Self::SlewedClocks),
+            _ if fault.is_of_members() => Some(Self::MembersChange),
             _ if fault.is_of_snapshots() => Some(Self::LongAbsences),
             _ => None,
         }
@@ -189,6 +194,7 @@ impl Plan {
             fault_length_max: election * random.pick(&[1, 2, 4, 10]),
             engine_stalls_at_last: engine_stalls_at_last(seed),
             upgrade: upgrade(seed),
+            members_change: None,
             only_clients_judge: false,
             setup,
             planted: None,
@@ -205,6 +211,7 @@ impl Plan {
         let drawn = random.weighted(&styles);
         // From a separate random stream, so that the other seeds stay the same.
         let drawn = if long_absences(seed) { Style::LongAbsences } else { drawn };
+        let drawn = if members_change(seed) { Style::MembersChange } else { drawn };
         match style.unwrap_or(drawn) {
             Style::Mixed => {}
             Style::EdgeOfLeases => plan.move_to_the_edge_of_leases(random),
@@ -214,6 +221,7 @@ impl Plan {
             Style::Awakenings => plan.wake_between_strangers(random),
             Style::SlewedClocks => plan.slew_clocks(random),
             Style::LongAbsences => plan.leave_members_behind(random),
+            Style::MembersChange => plan.change_members(random),
         }
         // A member can recover entries its log lacks only while others still have them: there are no raft snapshots
         // yet.
@@ -401,6 +409,7 @@ impl Plan {
             plan.members = plan.members.max(3);
         }
         plan.prepare_absences(fault);
+        plan.prepare_members(fault);
         plan.prepare_last_stall(fault);
         plan.prepare_conditional(Some(fault));
         plan.upgrade = fault.is_of_builds();
@@ -611,6 +620,11 @@ fn snapshot_max(seed: u64, election: u64) -> u64 {
 /// From a separate random stream.
 fn long_absences(seed: u64) -> bool {
     Random::new(seed ^ 0x6162_7365_6e63).percent(12)
+}
+
+/// From a separate random stream.
+fn members_change(seed: u64) -> bool {
+    Random::new(seed ^ 0x636f_6d65_5f67_6f).percent(15)
 }
 
 /// From a separate random stream.

@@ -17,7 +17,9 @@ use crate::sim::faults::FaultKind;
 use crate::sim::invariants::Check;
 use crate::sim::last_stall::one_engine_stalls;
 use crate::sim::member::NextSync;
+use crate::sim::members::MembersTally;
 use crate::sim::plan::{MILLISECOND, Plan, SECOND};
+use crate::sim::settling::settle;
 use crate::sim::trace::Trace;
 use crate::types::{NEWEST_LEVEL, RegionId};
 
@@ -41,6 +43,8 @@ pub(crate) struct Report {
     pub fingerprint: u64,
     /// Calls by outcome.
     pub tally: Tally,
+    /// What became of the members.
+    pub members: MembersTally,
     /// Injected faults by kind.
     pub strikes: Vec<(FaultKind, u32)>,
 }
@@ -97,6 +101,7 @@ fn run_to_its_end(plan: Plan, trace: Trace) -> Result<Report, String> {
         events: cluster.trace.events(),
         fingerprint: cluster.trace.fingerprint(),
         tally: cluster.calls.tally(),
+        members: cluster.members_tally(),
         strikes: cluster.strikes,
     })
 }
@@ -106,6 +111,9 @@ fn run_to_its_end(plan: Plan, trace: Trace) -> Result<Report, String> {
 /// # Errors
 /// The violated invariant, in words.
 pub(crate) fn heal_and_agree(cluster: &mut Cluster) -> Check {
+    if cluster.plan.members_change.is_some() {
+        return settle(cluster);
+    }
     let healed = heal_majority(cluster);
     majority_makes_progress(cluster, &healed)?;
     heal_all(cluster);
@@ -136,6 +144,13 @@ fn heal_majority(cluster: &mut Cluster) -> Vec<usize> {
     // A member without the tail of its log does not help to elect a leader, so all others may be needed.
     let healed = if cluster.lacks_an_end() { count } else { count / 2 + 1 };
     let (healed, outside) = order.split_at(healed);
+    begin_healing(cluster, healed);
+    outside.iter().for_each(|&host| put_outside(cluster, host));
+    healed.to_vec()
+}
+
+/// Nothing breaks any more, and these are healed.
+pub(crate) fn begin_healing(cluster: &mut Cluster, healed: &[usize]) {
     cluster.trace.say(|| format!("healed: {:?}", healed.iter().map(|host| host + 1).collect::<Vec<_>>()));
     cluster.is_rough = false;
     cluster.links.heal();
@@ -143,17 +158,18 @@ fn heal_majority(cluster: &mut Cluster) -> Vec<usize> {
     cluster.pace.apply_max = MILLISECOND;
     cluster.pace.view_max = MILLISECOND;
     healed.iter().for_each(|&host| heal(cluster, host));
-    for &host in outside {
-        let how = cluster.random.pick(&[
-            Outside::Down,
-            Outside::CutOff,
-            Outside::Deaf,
-            Outside::Mute,
-            Outside::Stalled,
-        ]);
-        break_outside(cluster, host, how);
-    }
-    healed.to_vec()
+}
+
+/// This one is not healed with the others.
+pub(crate) fn put_outside(cluster: &mut Cluster, host: usize) {
+    let how = cluster.random.pick(&[
+        Outside::Down,
+        Outside::CutOff,
+        Outside::Deaf,
+        Outside::Mute,
+        Outside::Stalled,
+    ]);
+    break_outside(cluster, host, how);
 }
 
 fn heal(cluster: &mut Cluster, host: usize) {
@@ -188,7 +204,7 @@ fn break_outside(cluster: &mut Cluster, host: usize, how: Outside) {
 }
 
 /// Liveness: a leader, a fresh write, and a linearizable read of every healed member, in every region.
-fn majority_makes_progress(cluster: &mut Cluster, healed: &[usize]) -> Check {
+pub(crate) fn majority_makes_progress(cluster: &mut Cluster, healed: &[usize]) -> Check {
     let timeout = cluster.plan.election_timeout();
     let end = cluster.now + MAJORITY_TIMEOUTS * timeout;
     let mut demands = Vec::new();
@@ -210,7 +226,10 @@ fn majority_makes_progress(cluster: &mut Cluster, healed: &[usize]) -> Check {
         }
         let pause = cluster.now + timeout / 8;
         run_until(cluster, pause)?;
-        demands.retain(|demand| !demand.call.is_some_and(|call| cluster.calls.get(call).is_ok()));
+        demands.retain(|demand| {
+            let is_met = demand.call.is_some_and(|call| cluster.calls.get(call).is_ok());
+            !is_met && demand.reader.is_none_or(|reader| cluster.is_member(reader, demand.region))
+        });
     }
     Ok(())
 }
@@ -225,12 +244,14 @@ fn make(cluster: &mut Cluster, demand: &mut Demand, healed: &[usize]) {
         None => {
             // A leader outside the majority learns from another member's write that its own engine is stalled.
             let leader = cluster.leader(demand.region).filter(|leader| healed.contains(leader));
-            cluster.probe_write(leader.unwrap_or(healed[0]), demand.region)
+            let member = healed.iter().copied().find(|&host| cluster.is_member(host, demand.region));
+            cluster.probe_write(leader.or(member).unwrap_or(healed[0]), demand.region)
         }
     };
 }
 
-fn heal_all(cluster: &mut Cluster) {
+/// Heals all that are not gone for good.
+pub(crate) fn heal_all(cluster: &mut Cluster) {
     cluster.trace.say(|| "all healed".to_owned());
     cluster.links.heal();
     for host in 0..cluster.hosts.len() {

@@ -128,12 +128,14 @@ impl Peer {
         }
         let mut messages = ready.take_messages();
         to.persisted = ready.take_persisted_messages();
+        // Among what waits for the write is also what raft made as a leader that stepped down in this round.
+        self.send_snapshots(&mut messages);
+        self.send_snapshots(&mut to.persisted);
         if term_or_vote_changed {
             // A sole voter leads as soon as it wants to. Its learners must not hear of a term that it could forget and
             // lead again with other entries.
             to.persisted.append(&mut messages);
         }
-        self.send_snapshots(&mut messages);
         messages.extend(to.persisted.extract_if(.., |message| self.leaves_early_by_fault(message)));
         to.messages.extend(self.through_outbox(messages));
         to.write.entries = ready.take_entries();

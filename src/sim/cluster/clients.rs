@@ -77,7 +77,7 @@ impl Cluster {
     }
 
     fn choose_host(&mut self, region: RegionId) -> usize {
-        let anyone = self.random.index(self.hosts.len());
+        let anyone = self.any_host();
         if self.random.percent(self.plan.load.leader_percent) {
             self.leader(region).unwrap_or(anyone)
         } else {

@@ -3,7 +3,7 @@
 //! Owns the end of a member's boot and the start of its next: what a crash leaves of the engine, which connections it
 //! breaks, when the machine restarts. What always holds: only the disk survives.
 
-use super::{Cluster, Event, new_clock};
+use super::{Cluster, Event, Presence, new_clock};
 use crate::core::input::Input;
 use crate::core::planted::{self, Fault};
 use crate::sim::member::End;
@@ -99,7 +99,8 @@ impl Cluster {
     }
 
     pub(super) fn restart(&mut self, host: usize) {
-        if self.hosts[host].stays_down || self.hosts[host].member.is_running() {
+        let may_start = !self.hosts[host].stays_down && self.hosts[host].presence == Presence::Here;
+        if !may_start || self.hosts[host].member.is_running() {
             return;
         }
         self.trace.say(|| format!("{} restarts", host + 1));

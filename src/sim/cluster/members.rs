@@ -8,7 +8,7 @@ use bytes::Bytes;
 use raft::eraftpb::MessageType;
 
 use super::observer::Observer;
-use super::{Cluster, Event, Host};
+use super::{Cluster, Event, Host, Presence};
 use crate::core::applier::Slice;
 use crate::core::input::{Input, Introduction};
 use crate::core::peer::Peer;
@@ -119,7 +119,7 @@ impl Cluster {
 
     fn send_message(&mut self, host: usize, message: &PeerMessage, delay: u64) {
         let link = (host, message.to().get() as usize - 1);
-        if link.1 >= self.hosts.len() {
+        if link.1 >= self.hosts.len() || !self.may_talk(link) {
             return;
         }
         let bytes = network::encode(message, self.spoken_on(link));
@@ -210,7 +210,10 @@ impl Cluster {
     }
 
     pub(super) fn receive(&mut self, link: (usize, usize), boot: u64, bytes: &Bytes) {
-        if !self.hosts[link.1].member.is_running() || !self.is_of_this_life(link, boot) {
+        if !self.hosts[link.1].member.is_running()
+            || !self.may_talk(link)
+            || !self.is_of_this_life(link, boot)
+        {
             return;
         }
         let to = &mut self.hosts[link.1];
@@ -245,10 +248,12 @@ impl Cluster {
 
     /// A member that has nothing to send must still be noticed: it connects, and retries until it succeeds.
     pub(super) fn connect(&mut self, link: (usize, usize), boot: u64) {
-        if self.hosts[link.0].member.boot() != boot {
+        let is_there = |host: usize| self.hosts[host].presence == Presence::Here;
+        if self.hosts[link.0].member.boot() != boot || !is_there(link.0) || !is_there(link.1) {
             return;
         }
-        if self.links.is_cut(link) || !self.hosts[link.1].member.is_running() {
+        let is_open = !self.links.is_cut(link) && self.may_talk(link);
+        if !is_open || !self.hosts[link.1].member.is_running() {
             return self.schedule(self.plan.election_timeout() / 4, Event::Connect { link, boot });
         }
         self.introduce(link, boot);

@@ -90,6 +90,7 @@ impl Cluster {
         let link = (from, message.to.get() as usize - 1);
         let can_arrive = link.1 < self.hosts.len()
             && !self.links.is_cut(link)
+            && self.may_talk(link)
             && self.hosts[link.1].member.is_running()
             && self.hosts[from].member.boot() == boot
             && self.is_of_this_life(link, boot);
