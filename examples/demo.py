@@ -14,6 +14,10 @@ At last all three members, a C program and two in Python, count in one counter a
 time the leader is killed half-way; then they do it again while leadership moves all the time. No increment may be lost
 or counted twice, and no task be left or done twice.
 
+Then a second cluster begins with one member that has half of the files, grows to three while the rest is written, loses one
+of them with its disk for good, and gets another in its place, again while files are written. Its three members are compared
+with the files.
+
 Exits with 1 when anything differs. Leaves no process running and no file behind.
 
 The members do the work; this program only chooses which member to use. Any will do: followers forward writes, and all
@@ -315,6 +319,7 @@ def run(cluster: Cluster, items: list, python: str) -> int:
     print(f"the last two while leadership moved from member to member, {cluster.highest_term() - terms} times")
     check_tallies(cluster, 2 * INCREMENTS, 2 * TASKS)
     stop(cluster.members, cluster)
+    snapshots_ms += grow_and_replace(cluster, items)
     print_table(load, gap_ms, catch_up_s, snapshots_ms, reads, python_rates)
     return 0 if None not in snapshots_ms else 1
 
@@ -499,6 +504,77 @@ def check_tallies(cluster: Cluster, increments: int, tasks: int):
             raise DemoFailed(f"on member {member.node} {todo} tasks are left and {done} of {tasks} are done")
         print(f"member {member.node}: {count} of {increments} increments, {done} of {tasks} tasks, "
               "nothing lost or done twice")
+
+
+class Grown(Cluster):
+    """A cluster that begins with one member; others are added to it."""
+
+    def __init__(self, first: Cluster):
+        self.answers = queue.Queue()
+        self.reserved = reserve_ports(4)
+        self.addresses = [f"127.0.0.1:{bound.getsockname()[1]}" for bound in self.reserved]
+        self.program, *_ = first.members[-1].command
+        self.directory = first.members[-1].log.parent / "grown"
+        self.directory.mkdir()
+        *_, self.items_path = first.members[-1].arguments
+        self.members = [self.member(1, [])]
+
+    def member(self, node: int, options: list) -> Member:
+        """A member that founds the cluster, or joins the first one."""
+        arguments = [self.directory / f"member-{node}", str(node), "", self.items_path]
+        options = [f"transport.announce={self.addresses[node - 1]}", *options]
+        log = self.directory / f"member-{node}.log"
+        return Member(node, [self.program, *arguments, *options], arguments, self.answers, log)
+
+    def change(self, come: list, gone: list = ()):
+        """Asks the first member for a change, and starts those who come."""
+        words = [f"+{node}={self.addresses[node - 1]}" for node in come] + [f"-{node}" for node in gone]
+        self.members[0].send("change " + " ".join(words))
+        for node in come:
+            newcomer = self.member(node, [f"cluster.join={self.addresses[0]}"])
+            self.members.append(newcomer)
+            newcomer.start()
+
+    def await_change_and_load(self, loading: Member):
+        """Until the change is followed by every region, and `loading` has written its part."""
+        awaited = {(self.members[0], "changed"), (loading, "loaded")}
+        while awaited:
+            member, words = self.next()
+            if words[0] == "failed":
+                raise DemoFailed(f"member {member.node} answered a put with {words[3]} ({words[2]})")
+            if member in self.members:
+                refuse_end(member, words)
+            awaited.discard((member, words[0]))
+
+
+def grow_and_replace(first: Cluster, items: list) -> list:
+    """One member becomes three, and one of the three is replaced, under load. Returns the times of the snapshots."""
+    cluster = Grown(first)
+    founder = cluster.members[0]
+    half, part = len(items) // 2, len(items) // 4
+    try:
+        founder.start()
+        cluster.expect(founder, "ready")
+        founder.send(f"load 0-{half - 1}")
+        while cluster.next()[1] != ["loaded"]:
+            pass
+        cluster.change([2, 3])
+        founder.send(f"load {half}-{half + part - 1}")
+        cluster.await_change_and_load(founder)
+        print("one member has become three, while it wrote")
+        second, lost = cluster.members[1:]
+        lost.kill()
+        shutil.rmtree(cluster.directory / "member-3")
+        cluster.members.remove(lost)
+        cluster.change([4], gone=[3])
+        second.send(f"load {half + part}-{len(items) - 1}")
+        cluster.await_change_and_load(second)
+        print("member 3 was lost with its disk, and member 4 has taken its place, while member 2 wrote")
+        snapshots_ms = [verify(cluster, member, len(items)) for member in cluster.members]
+        stop(cluster.members, cluster)
+        return snapshots_ms
+    finally:
+        cluster.kill()
 
 
 def follow_python(cluster: Cluster, member: Member, expected: int) -> float:

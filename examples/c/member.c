@@ -3,7 +3,7 @@
  *
  *   member DIRECTORY NODE MEMBERS LIST [name=value ...]
  *
- * DIRECTORY, NODE and MEMBERS ("1=host:port,2=host:port,...") open the store; name=value sets further options.
+ * DIRECTORY, NODE and MEMBERS ("1=host:port,2=host:port,...", or "" for a member alone or one that joins) open the store; name=value sets further options.
  * LIST names the items to keep in it: NUL-terminated records "SHA256 OFFSET LENGTH KEY_LENGTH KEY FILE", sorted by
  * key; an item's value is LENGTH bytes of FILE from OFFSET. It answers "ready", or "error CODE MESSAGE" and exits 1.
  * Then it reads commands from standard input and answers on standard output:
@@ -22,6 +22,8 @@
  *                    "unsure TASK" when the outcome is unknown; then "working ended"
  *   ... moving       count and work with this word behind them hand leadership over now and then, while this member has it
  *   tally            "tally COUNT COUNTED TODO DONE": the counter, the numbers that were counted, and the tasks
+ *   change +N=A -N   adds member N at the address A, or removes member N; several words are one change. It goes on by
+ *                    itself, beside other commands, and then answers "changed", or "error CODE MESSAGE"
  *   stop             closes the store and exits, as does the end of the input
  */
 #define _POSIX_C_SOURCE 200809L
@@ -42,6 +44,8 @@
 #define IN_FLIGHT_MAX 128
 #define PAIRS_AT_ONCE 64
 #define READERS 4
+#define CHANGES_MAX 8
+#define CHANGE_TIMEOUT_MS 60000
 
 struct member;
 
@@ -449,6 +453,35 @@ static void tally(const struct member *member) {
 
 /* ---------------------------------------------------------------------------------------------------- commands */
 
+static void on_changed(void *user, const almadia_completion *completion) {
+    (void)user;
+    if (completion->code == ALMADIA_OK)
+        printf("changed\n");
+    else
+        printf("error %s %s\n", almadia_code_name(completion->code), almadia_code_message(completion->code));
+}
+
+/* The store copies the changes, with their addresses, before almadia_members_change_async returns. */
+static void change_members(struct member *member, char *words) {
+    almadia_member_change changes[CHANGES_MAX];
+    size_t count = 0;
+    char *rest = NULL;
+    for (char *word = strtok_r(words, " ", &rest); word && count < CHANGES_MAX; word = strtok_r(NULL, " ", &rest)) {
+        almadia_member_change change = ALMADIA_MEMBER_CHANGE_INIT;
+        char *behind = NULL;
+        change.kind = *word == '+' ? ALMADIA_MEMBER_CHANGE_ADD : ALMADIA_MEMBER_CHANGE_REMOVE;
+        change.node_id = strtoull(word + 1, &behind, 10);
+        if (change.kind == ALMADIA_MEMBER_CHANGE_ADD) change.address = behind + 1;
+        changes[count++] = change;
+    }
+    almadia_error *error = NULL;
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.callback = on_changed;
+    almadia_code code =
+        almadia_members_change_async(member->store, changes, count, CHANGE_TIMEOUT_MS, &done, &error);
+    if (code != ALMADIA_OK) print_error(code, error);
+}
+
 static void run_commands(struct member *member) {
     char *line = NULL;
     size_t capacity = 0;
@@ -469,6 +502,8 @@ static void run_commands(struct member *member) {
             plan(member, line + 5);
         else if (strncmp(line, "work", 4) == 0)
             work(member, strstr(line, " moving") != NULL);
+        else if (strncmp(line, "change ", 7) == 0)
+            change_members(member, line + 7);
         else if (strcmp(line, "tally") == 0)
             tally(member);
         else if (strcmp(line, "stop") == 0)

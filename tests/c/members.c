@@ -243,7 +243,7 @@ static void what_contradicts_the_list_is_refused(almadia_store *store)
     refuses_one(store, add(2, "127.0.0.1:70000"), "70000");
     refuses_one(store, add(2, addresses[1]), "node 1 has the address");
     refuses_one(store, add(2, "192.0.2.1:7000"), "transport.insecure");
-    refuses_one(store, add(2, endless), "transport.insecure");
+    refuses_one(store, add(2, endless), "at most 300 bytes");
     almadia_member_change replace = change_of(ALMADIA_MEMBER_CHANGE_REPLACE, 1);
     replace.by_id = 1;
     replace.address = addresses[2];
