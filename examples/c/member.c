@@ -453,12 +453,13 @@ static void tally(const struct member *member) {
 
 /* ---------------------------------------------------------------------------------------------------- commands */
 
-static void on_changed(void *user, const almadia_completion *completion) {
+static void on_changed(void *user, almadia_completion *completion) {
     (void)user;
-    if (completion->code == ALMADIA_OK)
+    almadia_code code = almadia_completion_code(completion);
+    if (code == ALMADIA_OK)
         printf("changed\n");
     else
-        printf("error %s %s\n", almadia_code_name(completion->code), almadia_code_message(completion->code));
+        printf("error %s %s\n", almadia_code_name(code), almadia_code_message(code));
 }
 
 /* The store copies the changes, with their addresses, before almadia_members_change_async returns. */
