@@ -880,7 +880,7 @@ typedef struct almadia_member_change {
     /** ALMADIA_MEMBER_CHANGE_REPLACE: the number of the new member. */
     uint64_t by_id;
     /**
-     * ALMADIA_MEMBER_CHANGE_ADD, _REPLACE and _MOVE: where others reach the member, as "host:port" or "[address]:port" in
+     * ALMADIA_MEMBER_CHANGE_ADD, _REPLACE and _MOVE: where others reach the member, as `host:port` or `[address]:port` in
      * UTF-8, NUL-terminated, at most 300 bytes; the port is not 0, and no other member has the same address.
      */
     const char *address;

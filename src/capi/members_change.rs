@@ -58,7 +58,7 @@ pub struct almadia_member_change {
     pub node_id: u64,
     /// ALMADIA_MEMBER_CHANGE_REPLACE: the number of the new member.
     pub by_id: u64,
-    /// ALMADIA_MEMBER_CHANGE_ADD, _REPLACE and _MOVE: where others reach the member, as "host:port" or "[address]:port" in
+    /// ALMADIA_MEMBER_CHANGE_ADD, _REPLACE and _MOVE: where others reach the member, as `host:port` or `[address]:port` in
     /// UTF-8, NUL-terminated, at most 300 bytes; the port is not 0, and no other member has the same address.
     pub address: *const c_char,
     /// ALMADIA_MEMBER_CHANGE_PREFER: 1 or 0.

@@ -56,6 +56,16 @@ pub(crate) struct Members {
     transport: OnceLock<Weak<Transport>>,
 }
 
+/// What it uses of the store.
+pub(crate) struct Parts {
+    /// The regions.
+    pub regions: Arc<RegionMap>,
+    /// Who leads them; told when this member is out.
+    pub health: Arc<Health>,
+    /// Where lists are written, and leaders hand over.
+    pub raft: Arc<Mailbox<(RegionId, Input)>>,
+}
+
 /// What changes.
 #[derive(Default)]
 struct Known {
@@ -102,7 +112,7 @@ impl Members {
     pub(crate) fn new(
         own: Own,
         configured: Vec<(NodeId, String)>,
-        (regions, health, raft): (Arc<RegionMap>, Arc<Health>, Arc<Mailbox<(RegionId, Input)>>),
+        Parts { regions, health, raft }: Parts,
         published: impl IntoIterator<Item = (RegionId, RegionMembers)>,
     ) -> Arc<Self> {
         let mut known = Known { addresses: configured.iter().cloned().collect(), ..Known::default() };

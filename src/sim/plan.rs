@@ -624,7 +624,7 @@ fn long_absences(seed: u64) -> bool {
 
 /// From a separate random stream.
 fn members_change(seed: u64) -> bool {
-    Random::new(seed ^ 0x636f_6d65_5f67_6f).percent(15)
+    Random::new(seed ^ 0x0063_6f6d_655f_676f).percent(15)
 }
 
 /// From a separate random stream.

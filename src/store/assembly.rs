@@ -31,7 +31,7 @@ use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
 use crate::pollers::inbox::Inbox;
 use crate::pollers::mailbox::Mailbox;
-use crate::pollers::members::{self, Members, Own};
+use crate::pollers::members::{self, Members, Own, Parts};
 use crate::process::descriptors;
 use crate::process::fork::ProcessId;
 use crate::process::logging::raft_logger;
@@ -134,8 +134,8 @@ fn share(
     health.tell(StoreEvents::new(config.on_event.clone(), Arc::clone(&completions)));
     let (node, raft) = (own.node, Arc::<Mailbox<_>>::default());
     let published = peers.iter().map(|(region, peer)| (*region, peer.members_now()));
-    let places = (Arc::clone(&regions), Arc::clone(&health), Arc::clone(&raft));
-    let members = Members::new(own, configured, places, published);
+    let parts = Parts { regions: Arc::clone(&regions), health: Arc::clone(&health), raft: Arc::clone(&raft) };
+    let members = Members::new(own, configured, parts, published);
     Arc::new(Inner {
         node,
         timeouts: timeouts(config),

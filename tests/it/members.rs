@@ -271,7 +271,7 @@ fn a_number_is_joined_by_one_directory() {
     let mut config = cluster.config(5);
     config.set("cluster.join", cluster.address(2)).expect("an address");
     config.set("cluster.join_timeout_ms", "100").expect("in range");
-    let refused = Store::open(&cluster.directory.path().join("5"), &config).err().expect("it is not let in");
+    let refused = Store::open(cluster.directory.path().join("5"), &config).err().expect("it is not let in");
     assert!(refused.detail().contains("is not in the list of members"), "{refused}");
     assert_eq!(refused.code(), Code::Network);
 }
