@@ -41,7 +41,7 @@ class Member:
         self.log = bench.directory / cluster.name / f"member-{node}.log"
         self.programs = bench.programs  # those of the build that it runs
         self.preload = {}  # environment of a shim other than the one for power loss
-        self.addresses = cluster.addresses  # the initial members; none for one that joins
+        self.joins = False  # or begins alone: it has no initial members
         self.options = []  # beside those of the cluster
         self.run = None
         self.process = None
@@ -63,7 +63,7 @@ class Member:
 
     def launch(self, environment=None):
         self.run = self.cluster.next_run()
-        command = [self.programs / "chaos_member", self.directory, str(self.node), self.addresses]
+        command = [self.programs / "chaos_member", self.directory, str(self.node), "" if self.joins else self.cluster.addresses]
         command += [self.cluster.records / f"{self.run}-{self.node}", str(self.run)]
         command += [*self.cluster.options, *self.options]
         with open(self.log, "ab") as errors:

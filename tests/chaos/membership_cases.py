@@ -67,7 +67,7 @@ class Growing(Cluster):
         self.counts = counts
         self.highest = 1
         self.members[0].options = [f"transport.announce={address_of(self.ports[0])}"]
-        self.members[0].addresses = ""
+        self.members[0].joins = True
         self.start()
         self.members[0].write()
         self.change("grown", come=2)
@@ -122,7 +122,7 @@ class Growing(Cluster):
         self.reserved.append(bound)
         member = Member(self.bench, self, self.highest)
         member.address = address_of(bound.getsockname()[1])
-        member.addresses = ""
+        member.joins = True
         joined = ",".join(other.address for other in self.members if other.is_alive()) or self.members[0].address
         member.options = [f"transport.announce={member.address}", f"cluster.join={joined}"]
         return member
