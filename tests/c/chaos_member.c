@@ -418,13 +418,15 @@ static void change_members(struct member *member, unsigned long long timeout_ms,
     char copy[4096];
     snprintf(copy, sizeof copy, "%s", words);
     size_t count = parse_changes(copy, changes);
-    print_result(almadia_members_change(member->store, changes, count, timeout_ms, &error), error, start);
+    almadia_code code = almadia_members_change(member->store, changes, count, timeout_ms, &error);
+    print_result(code, error, start);
 }
 
 static void wait_ready(struct member *member, unsigned long long timeout_ms) {
     long long start = now_us();
     almadia_error *error = NULL;
-    print_result(almadia_store_wait_ready(member->store, timeout_ms, &error), error, start);
+    almadia_code code = almadia_store_wait_ready(member->store, timeout_ms, &error);
+    print_result(code, error, start);
 }
 
 static void print_members(struct member *member) {
