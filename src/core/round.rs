@@ -98,7 +98,9 @@ pub(crate) fn round(
 
 /// Tells the peer of the first region, before it takes its next step, which members the others still have.
 fn share_kept(peers: &mut Peers) {
-    if peers.get(&BOOTSTRAP_REGION).is_some_and(Peer::asks_for_kept) {
+    // A region of which this member has no data yet may have anybody.
+    let knows_all = !peers.values().any(Peer::lacks_data);
+    if knows_all && peers.get(&BOOTSTRAP_REGION).is_some_and(Peer::asks_for_kept) {
         let others = peers.iter().filter(|(region, _)| **region != BOOTSTRAP_REGION);
         let kept = others.flat_map(|(_, peer)| peer.all_members()).collect();
         peer(peers, BOOTSTRAP_REGION).on_kept(kept);

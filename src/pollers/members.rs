@@ -162,11 +162,12 @@ impl Members {
     pub(crate) fn standing(&self, node: NodeId) -> Standing {
         let known = self.lock();
         let is_configured = known.regions.values().any(|region| region.has(node));
+        let knows_all = known.knows_all();
         let is_named = self.configured.iter().any(|(named, _)| *named == node);
         match &known.list {
             _ if is_configured => Standing::Member,
             Some(list) if list.get(node).is_some() => Standing::Member,
-            Some(list) if list.is_removed(node) => Standing::Removed,
+            Some(list) if list.is_removed(node) && knows_all => Standing::Removed,
             None if is_named => Standing::Member,
             _ => Standing::Unknown,
         }
@@ -195,6 +196,9 @@ impl Members {
         let node = request.node;
         let Some(list) = known.list.clone() else { return Err(not_listed(node)) };
         match list.get(node).map(|member| member.instance) {
+            _ if [NOT_JOINED, FOUNDER].contains(&request.instance) => {
+                Err("a directory has an instance of its own".to_owned())
+            }
             None => Err(not_listed(node)),
             Some(FOUNDER) => Err(taken(node)),
             Some(NOT_JOINED) => {
@@ -267,6 +271,11 @@ impl Known {
         self.regions.insert(region, members);
     }
 
+    /// Whether this member was given all regions. Of others it cannot say who belongs to them.
+    fn knows_all(&self) -> bool {
+        self.regions.values().all(|region| !region.members.is_empty())
+    }
+
     /// Whether every region has members, and `node` is none of them nor to be one.
     fn is_out(&self, node: NodeId) -> bool {
         let is_gone = |region: &RegionMembers| !region.members.is_empty() && !region.has(node);
@@ -282,7 +291,9 @@ impl Known {
         };
         let configured =
             self.regions.values().flat_map(|region| region.members.iter().map(|(node, _)| *node));
-        let all: BTreeSet<_> = named.into_iter().chain(configured).filter(|node| *node != own.node).collect();
+        let before = self.peers.iter().map(|(node, _)| *node).filter(|_| !self.knows_all());
+        let all = named.into_iter().chain(configured).chain(before);
+        let all: BTreeSet<_> = all.filter(|node| *node != own.node).collect();
         let address = |node: NodeId| {
             let listed = self.list.as_ref().and_then(|list| list.get(node)).map(|member| &member.address);
             let listed = listed.filter(|address| !address.is_empty());

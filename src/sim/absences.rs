@@ -23,6 +23,7 @@ const AWAY: usize = 2;
 fn plan(seed: u64, timeouts: u64) -> Plan {
     let mut plan = Plan::draw(seed);
     (plan.members, plan.regions, plan.upgrade, plan.engine_stalls_at_last) = (3, 1, false, false);
+    plan.members_change = None;
     (plan.setup.log_retain_bytes, plan.setup.log_behind_bytes) = (RETAIN_BYTES, BEHIND_BYTES);
     (plan.setup.uncommitted_bytes_max, plan.setup.elections) = (1 << 30, Some(seed));
     let election = plan.election_timeout();

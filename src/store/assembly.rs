@@ -4,7 +4,7 @@
 //! the directory's locks are held; the threads start last. What a first start writes is left to
 //! [`bootstrap`](super::bootstrap), and the order in which threads start and end to [`threads`](super::threads).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::Path;
@@ -51,9 +51,11 @@ use crate::store::pending_installs::{self, Pending};
 use crate::store::threads::Threads;
 use crate::store::{Inner, Timeouts};
 use crate::time::now;
-use crate::transport::{self, JoinRequest, WelcomeRegion};
+use crate::transport::{self, JoinRequest, Welcome, WelcomeRegion};
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
-use crate::types::{ApplyState, CONDITIONS_LEVEL, ClusterId, NEWEST_LEVEL, NodeId};
+use crate::types::{
+    ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, CONDITIONS_LEVEL, ClusterId, NEWEST_LEVEL, NodeId,
+};
 
 /// Each region gets at least this many bytes of a shared log option, however many regions there are; also the
 /// option's own minimum.
@@ -215,11 +217,28 @@ fn first_regions_of(
     };
     let give_up_at = now() + Duration::from_millis(config.join_timeout_ms);
     let welcome = transport::ask(addresses, &request, give_up_at, &|| false)?;
+    check_welcome(&welcome)?;
     directory.join(welcome.cluster);
     let region = |region: WelcomeRegion| {
         Region::without_data(region.id, region.start_key, region.end_key, region.version)
     };
     Ok(welcome.regions.into_iter().map(region).collect())
+}
+
+/// Before anything of it is written: what cannot be right must not bind the directory.
+fn check_welcome(welcome: &Welcome) -> Result<()> {
+    let region = |region: &WelcomeRegion| {
+        (region.id, KeyRange { start: region.start_key.clone(), end: region.end_key.clone() })
+    };
+    let ids: BTreeSet<_> = welcome.regions.iter().map(|region| region.id).collect();
+    let is_possible = welcome.cluster != NO_CLUSTER
+        && ids.len() == welcome.regions.len()
+        && ids.contains(&BOOTSTRAP_REGION)
+        && welcome.regions.iter().all(|region| region.version >= BOOTSTRAP_EPOCH.version)
+        && RegionMap::new(welcome.regions.iter().map(region).collect()).is_some();
+    let senseless =
+        || Error::with_detail(Code::Network, "the cluster's regions, as it tells them, make no sense");
+    is_possible.then_some(()).ok_or_else(senseless)
 }
 
 fn timeouts(config: &Config) -> Timeouts {

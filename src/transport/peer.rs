@@ -79,6 +79,12 @@ impl Peer {
     /// It is listed with this address, which counts if it is another than the last time.
     pub(super) fn list(&self, address: String) {
         let mut route = lock(&self.route);
+        if address.is_empty() && route.dialed().is_some_and(|dialed| !dialed.is_empty()) {
+            // Nothing is said against the one that is known.
+            let known = route.dialed().map(str::to_owned);
+            route.listed = route.listed.take().or(known);
+            return;
+        }
         if route.listed.as_ref() == Some(&address) {
             return;
         }

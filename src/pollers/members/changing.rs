@@ -19,12 +19,15 @@ use crate::core::command::seal_members;
 use crate::core::input::Input;
 use crate::core::member_list::{MemberChange, MemberList, NOT_JOINED};
 use crate::error::{Code, Error, Result};
+use crate::pollers::health::{in_flight_at, poisoned_by};
 use crate::process::{panics, thread};
 use crate::time::{Timestamp, now};
 use crate::types::{BOOTSTRAP_REGION, InstanceId, NodeId};
 
 /// How long the thread sleeps while something is to be looked at again, and nobody tells it when.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a member waits before it asks for its own address to be listed, again and again.
+const OWN_PAUSE: Duration = Duration::from_secs(2);
 /// How long a change of this member's own has, before it is looked at again whether it is still wanted.
 const OWN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -80,6 +83,7 @@ impl Members {
             if let Err(error) = ran {
                 members.health.poison(error);
                 members.raft.nudge();
+                members.close();
             }
         })
     }
@@ -101,7 +105,7 @@ impl Members {
     }
 
     fn run(self: &Arc<Self>) {
-        let mut spread_at = now() + spreading::INTERVAL;
+        let (mut spread_at, mut turn) = (now() + spreading::INTERVAL, 0);
         let mut known = self.lock();
         while !known.is_closing {
             let tasks = std::mem::take(&mut known.tasks);
@@ -125,7 +129,8 @@ impl Members {
             known = self.rest(known);
             if now() >= spread_at {
                 spread_at = now() + spreading::INTERVAL;
-                self.spread_leaders(&known);
+                turn += 1;
+                self.spread_leaders(&known, turn);
             }
         }
     }
@@ -156,6 +161,11 @@ impl Members {
             let is_followed = matches!(task.stage, Stage::Following(_));
             let answer = if is_followed { Ok(Reply::default()) } else { Err(removed) };
             return Err((task.completion, answer));
+        }
+        if let Some(cause) = self.health.poisoned() {
+            let is_written = !matches!(task.stage, Stage::Waiting(_));
+            let error = if is_written { in_flight_at(cause) } else { poisoned_by(cause) };
+            return Err((task.completion, Err(error)));
         }
         match task.stage {
             Stage::Waiting(until) if now() < until => Ok(task),
@@ -239,7 +249,9 @@ impl Members {
         let is_settled = || match goal {
             Goal::Join(..) => true,
             Goal::Changes(changes) => {
-                let is_drained = !changes.iter().any(drains) || self.is_drained(known, list);
+                // A member that places its leaders by hand does not wait for others to do it.
+                let waits = changes.iter().any(drains) && self.own.spread_leaders;
+                let is_drained = !waits || self.is_drained(known, list);
                 is_drained && known.regions.values().all(|region| region.settled_version >= version)
             }
         };
@@ -256,9 +268,10 @@ impl Members {
         let Some(listed) = known.list.as_ref().and_then(|list| list.get(node)) else { return };
         if listed.address == *address {
             known.has_own_address = true;
-        } else if !known.tasks.iter().any(|task| task.is_move_of(node)) {
+        } else if self.health.check().is_ok() && !known.tasks.iter().any(|task| task.is_move_of(node)) {
             let change = MemberChange::Move { node, address: address.clone() };
-            known.ask(Goal::Changes(vec![change]));
+            // Not at once: it may have been refused just now.
+            known.ask(Goal::Changes(vec![change]), now() + OWN_PAUSE);
         }
     }
 }
@@ -268,14 +281,14 @@ impl Known {
     pub(super) fn let_in(&mut self, node: NodeId, instance: InstanceId) {
         let is_asked = |task: &Task| matches!(task.goal, Goal::Join(other, _) if other == node);
         if !self.tasks.iter().any(is_asked) {
-            self.ask(Goal::Join(node, instance));
+            self.ask(Goal::Join(node, instance), Timestamp(0));
         }
     }
 
     /// Something that no caller waits for.
-    fn ask(&mut self, goal: Goal) {
+    fn ask(&mut self, goal: Goal, not_before: Timestamp) {
         let completion = Completion::new(Box::new(Nobody));
-        let stage = Stage::Waiting(Timestamp(0));
+        let stage = Stage::Waiting(not_before);
         self.tasks.push(Task { goal, deadline: now() + OWN_TIMEOUT, completion, stage });
     }
 }

@@ -59,14 +59,19 @@ impl Wishes {
     }
 }
 
-/// The region that `own` is to hand over next, and to whom.
-pub(super) fn next_move(own: NodeId, regions: &[Led], wishes: &Wishes) -> Option<(RegionId, NodeId)> {
+/// The region that `own` is to hand over next, and to whom. Where there are several, they take turns: one may not move.
+pub(super) fn next_move(
+    own: NodeId,
+    regions: &[Led],
+    wishes: &Wishes,
+    turn: usize,
+) -> Option<(RegionId, NodeId)> {
     let mut counts = BTreeMap::<NodeId, usize>::new();
     for led in regions {
         *counts.entry(led.leader).or_default() += 1;
     }
     let count = |node: NodeId| counts.get(&node).copied().unwrap_or(0);
-    regions.iter().filter(|led| led.leader == own).find_map(|led| {
+    let of_region = |led: &Led| {
         let mut voters = led.live.clone();
         voters.insert(own);
         let eligible = wishes.eligible(&voters);
@@ -74,19 +79,23 @@ pub(super) fn next_move(own: NodeId, regions: &[Led], wishes: &Wishes) -> Option
         let target = others.min_by_key(|node| (count(*node), *node))?;
         let is_misplaced = !eligible.contains(&own);
         (is_misplaced || count(own) > count(target) + 1).then_some((led.region, target))
-    })
+    };
+    let moves: Vec<_> = regions.iter().filter(|led| led.leader == own).filter_map(of_region).collect();
+    moves.get(turn % moves.len().max(1)).copied()
 }
 
 impl Members {
     /// Hands a region over if another member is to lead it.
-    pub(super) fn spread_leaders(&self, known: &Known) {
-        if !self.may_spread(known) {
+    pub(super) fn spread_leaders(&self, known: &Known, turn: usize) {
+        // Who is to vote no more hands over as its regions follow the list.
+        let is_to_go =
+            known.list.as_ref().is_some_and(|list| !list.voters().any(|node| node == self.own.node));
+        if !self.may_spread(known) || is_to_go {
             return;
         }
         let regions = self.led(known);
         let wishes = Wishes::of(known.list.as_deref());
-        let Some((region, target)) = next_move(self.own.node, &regions, &wishes) else { return };
-        log::debug!("region {region}: node {target} is to lead");
+        let Some((region, target)) = next_move(self.own.node, &regions, &wishes, turn) else { return };
         let completion = Completion::new(Box::new(Whatever));
         let request = TransferRequest { target: Some(target), deadline: now() + ATTEMPT, completion };
         // A closed mailbox drops it.
@@ -106,7 +115,9 @@ impl Members {
         let of_region = |region: &RegionId| {
             let leader = self.health.status(*region).leader?;
             let members = known.regions.get(region)?;
-            let votes = |node: NodeId| members.members.contains(&(node, true));
+            let is_to_vote =
+                |node| known.list.as_ref().is_none_or(|list| list.voters().any(|voter| voter == node));
+            let votes = |node: NodeId| members.members.contains(&(node, true)) && is_to_vote(node);
             let live = members.progress.iter().filter(|(node, _, is_live)| *is_live && votes(*node));
             Some(Led { region: *region, leader, live: live.map(|(node, ..)| *node).collect() })
         };
@@ -152,7 +163,7 @@ mod tests {
     /// Who leads which region once nobody moves any more.
     fn settled(mut leaders: Vec<u64>, wishes: &Wishes) -> Vec<u64> {
         for _ in 0..100 {
-            let moves = [1, 2, 3].map(|own| next_move(NodeId(own), &led(&leaders), wishes));
+            let moves = [1, 2, 3].map(|own| next_move(NodeId(own), &led(&leaders), wishes, 0));
             let Some((region, target)) = moves.into_iter().flatten().next() else { return leaders };
             leaders[region.get() as usize - 1] = target.get();
         }
@@ -189,9 +200,9 @@ mod tests {
         let mut regions = led(&[1, 1, 1]);
         regions.iter_mut().for_each(|led| led.live = BTreeSet::from([NodeId(3)]));
 
-        let (_, target) = next_move(NodeId(1), &regions, &wishes(&[2], &[])).expect("3 leads none");
+        let (_, target) = next_move(NodeId(1), &regions, &wishes(&[2], &[]), 1).expect("3 leads none");
         assert_eq!(target, NodeId(3));
         regions.iter_mut().for_each(|led| led.live.clear());
-        assert_eq!(next_move(NodeId(1), &regions, &wishes(&[2], &[1])), None);
+        assert_eq!(next_move(NodeId(1), &regions, &wishes(&[2], &[1]), 0), None);
     }
 }
