@@ -559,6 +559,7 @@ impl Applier {
         let before = self.region.list.as_ref();
         Ok(match list.check_successor(before, &self.region.all_members()) {
             Ok(()) => {
+                assert!(list.version > self.region.settled_version, "nobody has followed what is new");
                 self.region.list = Some(list.clone());
                 self.store_region(batch);
                 report.list = Some(list);

@@ -173,6 +173,7 @@ fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {
 }
 
 fn change_of(node: NodeId, change_type: ConfChangeType) -> ConfChangeSingle {
+    assert!(node.get() > 0, "to raft 0 is nobody");
     ConfChangeSingle { node_id: node.get(), change_type, ..Default::default() }
 }
 

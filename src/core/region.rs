@@ -66,6 +66,7 @@ impl Region {
         assert!(self.end_key.is_empty() || self.start_key < self.end_key, "a range has room for a key");
         let is_empty = self.lists().iter().all(|list| list.is_empty());
         assert!(is_empty || !self.members.voters.is_empty(), "somebody votes, or nobody is known");
+        assert!(self.settled_version == 0 || !is_empty, "nobody settles an empty configuration");
         assert!(self.list.is_none() || self.id == BOOTSTRAP_REGION, "the first region has the list");
         for list in self.lists() {
             let is_double = |node| list.iter().filter(|other| *other == node).count() > 1;
@@ -102,6 +103,8 @@ impl Region {
     /// A region of which a member that has just joined has nothing but its place among the others.
     #[must_use]
     pub(crate) fn without_data(id: RegionId, start_key: Vec<u8>, end_key: Vec<u8>, version: u64) -> Self {
+        assert!(version >= BOOTSTRAP_EPOCH.version, "who told it was asked for no less");
+        assert!(end_key.is_empty() || start_key < end_key, "a range has room for a key");
         let epoch = RegionEpoch { version, ..BOOTSTRAP_EPOCH };
         Self { id, start_key, end_key, epoch, level: 0, ..Self::bootstrap(&[]) }
     }
@@ -118,6 +121,7 @@ impl Region {
         let mut all: Vec<_> = self.lists().into_iter().flatten().map(|&node| NodeId(node)).collect();
         all.sort_unstable();
         all.dedup();
+        assert_eq!(all.is_empty(), self.lacks_data(), "somebody votes, or nobody is known");
         all
     }
 

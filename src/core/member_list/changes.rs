@@ -77,6 +77,7 @@ impl MemberList {
         };
         let mut members: Vec<_> = members.map(founder).collect();
         members.sort_by_key(|member| member.node);
+        assert!(members.windows(2).all(|pair| pair[0].node != pair[1].node), "a member is listed once");
         let highest = members.last().map_or(NodeId(0), |last| last.node);
         Self { version: 0, highest, members }
     }

@@ -75,6 +75,7 @@ impl Peer {
     /// The level that every member of the configuration is known to know.
     fn level_of_all(&self) -> u16 {
         assert!(self.members().next().is_some() || !self.is_leader(), "who leads is a member");
+        assert!(self.region.level <= self.options.known_level, "what is applied can be read");
         let levels = self.members().map(|node| self.level_of(node).unwrap_or(0));
         if planted::has(Fault::LevelOfAMajority) {
             let mut levels: Vec<_> = levels.collect();

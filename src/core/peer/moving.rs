@@ -43,6 +43,9 @@ pub(super) struct Moving {
 impl Peer {
     /// The members of the cluster are to be these.
     pub(crate) fn on_list(&mut self, list: &Arc<MemberList>) {
+        assert!(list.version > 0, "the first list has version 1");
+        let before = self.leadership.moving.list.as_ref();
+        assert!(before.is_none_or(|before| before.version <= list.version), "lists grow");
         self.leadership.rests = false;
         self.leadership.moving.list = Some(Arc::clone(list));
     }
