@@ -5,6 +5,7 @@
 #include "cluster.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 enum { IN_FLIGHT_MAX = 3 };
 
@@ -129,8 +130,13 @@ static void a_full_store_refuses_calls_at_once(almadia_store *store)
     CHECK_OK(almadia_batch_new(&batch, &error));
     for (int i = 0; i < IN_FLIGHT_MAX; i++) {
         CHECK_OK(almadia_batch_put(batch, "k", 1, "v", 1, &error));
-        CHECK_OK(almadia_write_async(store, batch, &long_timeout, &done, &error));
-        CHECK(almadia_batch_count(batch) == 0);
+        /* The calls before were answered at their deadlines, and count until the library's threads let go of them. */
+        while (almadia_write_async(store, batch, &long_timeout, &done, &error) == ALMADIA_OVERLOADED) {
+            almadia_error_free(error);
+            error = NULL;
+            sched_yield();
+        }
+        CHECK(error == NULL && almadia_batch_count(batch) == 0);
     }
     CHECK_OK(almadia_batch_put(batch, "k", 1, "v", 1, &error));
     CHECK_CODE(ALMADIA_OVERLOADED, almadia_write_async(store, batch, &long_timeout, &done, &error));
