@@ -179,13 +179,13 @@ impl Peer {
     /// what stands before it is committed. So once it is committed, a majority of the voters acts on the configuration: of
     /// the members that were to go none is needed any more, and none of those who came can be alone with it.
     fn settle(&mut self) {
-        assert!(self.region.members.voters_outgoing.is_empty(), "what is followed is left");
         let version = self.leadership.moving.list.as_ref().map_or(0, |list| list.version);
         let wanted = (self.term(), version);
         let is_due = version > self.region.settled_version && self.leadership.moving.settles != wanted;
         if !is_due || !self.may_change_members() {
             return;
         }
+        assert!(self.region.members.voters_outgoing.is_empty(), "what is followed is left");
         // Refused for now is fine: the next tick proposes it again.
         if self.append_as_leader(std::iter::once((seal_settled(version), Bytes::new()))).is_ok() {
             self.leadership.moving.settles = wanted;
