@@ -42,11 +42,13 @@ const PLANTED_SEEDS_MAX: u64 = 3_000;
 /// TimeoutNow that arrives very late at a target that has heard nothing since, and a quorum check confirmed only by
 /// members that missed all entries but no heartbeat since. The third does no harm except noise, which `lonely_member`
 /// measures. The fourth shows where a raft snapshot takes longer than the log lasts, which `absences` makes sure of.
-const NOT_LEFT_TO_CHANCE: [Fault; 4] = [
+const NOT_LEFT_TO_CHANCE: [Fault; 5] = [
     Fault::CommitInVoteAnswer,
     Fault::LeaseConfirmedByShorterLogs,
     Fault::FirstLeaderAskedForForEver,
     Fault::LogNotKeptForASnapshot,
+    // Needs a leader whose list is behind, while its region has followed a later one: a golden script makes one.
+    Fault::OlderListObeyed,
 ];
 
 /// Number of seeds on which client-only checks must raise no false alarm.
