@@ -21,14 +21,12 @@ const AWAY: usize = 2;
 
 /// Three members, and clients who write without a pause.
 fn plan(seed: u64, timeouts: u64) -> Plan {
-    let mut plan = Plan::draw(seed);
-    (plan.members, plan.regions, plan.upgrade, plan.engine_stalls_at_last) = (3, 1, false, false);
-    plan.members_change = None;
+    let mut plan = Plan::directed(seed);
+    (plan.members, plan.regions) = (3, 1);
     (plan.setup.log_retain_bytes, plan.setup.log_behind_bytes) = (RETAIN_BYTES, BEHIND_BYTES);
     (plan.setup.uncommitted_bytes_max, plan.setup.elections) = (1 << 30, Some(seed));
     let election = plan.election_timeout();
     plan.safety = timeouts * election;
-    (plan.faults, plan.clock_rates) = (Vec::new(), vec![1_000]);
     (plan.network.loss, plan.network.stragglers) = (0, 0);
     (plan.network.delay, plan.network.jitter) = (20_000..election / 100, 0);
     (plan.pace.apply_max, plan.pace.think_max, plan.pace.sync) = (election / 200, 1, 40_000..election / 200);

@@ -21,11 +21,9 @@ const SLACK: u64 = MILLISECOND;
 
 /// Three members with an established leader.
 fn cluster(seed: u64) -> (Cluster, usize) {
-    let mut plan = Plan::draw(1);
-    plan.upgrade = false;
+    let mut plan = Plan::directed(1);
     plan.setup = Setup { elections: Some(seed), ..Setup::default() };
-    (plan.members, plan.regions, plan.load.clients) = (3, 1, 0);
-    plan.faults.clear();
+    (plan.members, plan.regions) = (3, 1);
     (plan.network.loss, plan.network.stragglers, plan.network.jitter) = (0, 0, 0);
     plan.network.delay = ROUND_TRIP / 2..ROUND_TRIP / 2;
     (plan.pace.sync, plan.pace.think_max, plan.pace.apply_max) = (SYNC..SYNC, 0, 0);

@@ -54,7 +54,7 @@ const NOT_LEFT_TO_CHANCE: [Fault; 5] = [
 /// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;
 /// Faults that clients alone did not notice in 400 seeds, each with the reason.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 27] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 28] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -103,6 +103,7 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 27] = [
     (Fault::OlderListObeyed, "the way back is followed by the way forth"),
     (Fault::VoterBeforeItCaughtUp, "writes wait for it for as long as it takes to give it the data"),
     (Fault::KeptByOthersIgnored, "it must lead another region, and be cut off from the list"),
+    (Fault::ReadBeforeTheData, "only a local read shows it, and what that misses may be newer than it"),
 ];
 
 /// Totals over many runs.

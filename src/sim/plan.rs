@@ -172,6 +172,16 @@ impl Plan {
         Self::draw_about(seed, None)
     }
 
+    /// The plan of a directed run, which sets what it is about itself: nothing happens by chance that has to be asked
+    /// for: no faults, no calls, no upgrade, no members that come and go, no engine that stalls in the end.
+    pub(crate) fn directed(seed: u64) -> Self {
+        let mut plan = Self::draw_about(seed, Some(Style::Mixed));
+        (plan.upgrade, plan.engine_stalls_at_last) = (false, false);
+        (plan.load.clients, plan.clock_rates) = (0, vec![1_000]);
+        plan.faults.clear();
+        plan
+    }
+
     /// The same, in the given style if any.
     fn draw_about(seed: u64, style: Option<Style>) -> Self {
         let random = &mut Random::new(seed);

@@ -54,11 +54,9 @@ fn a_leader_whose_engine_stalls_hands_over() {
 
 /// Three members and a network without faults, with no callers but the test.
 fn calm_cluster() -> Cluster {
-    let mut plan = Plan::draw(1);
-    plan.upgrade = false;
+    let mut plan = Plan::directed(1);
     plan.setup = Setup { elections: Some(1), ..Setup::default() };
-    (plan.members, plan.regions, plan.load.clients) = (3, 1, 0);
-    plan.faults.clear();
+    (plan.members, plan.regions) = (3, 1);
     (plan.network.loss, plan.network.stragglers) = (0, 0);
     plan.network.delay = MILLISECOND..2 * MILLISECOND;
     (plan.pace.sync, plan.pace.apply_max) = (MILLISECOND..2 * MILLISECOND, MILLISECOND);

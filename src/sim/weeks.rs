@@ -35,8 +35,7 @@ const LOG_BYTES_MAX: u64 = 3 * RETAIN_BYTES;
 
 /// One long run: three members that restart every half hour on average, before they have written the bytes to retain.
 fn plan(seed: u64, days: u64) -> Plan {
-    let mut plan = Plan::draw(seed);
-    plan.upgrade = false;
+    let mut plan = Plan::directed(seed);
     plan.setup.tick = Duration::from_secs(1);
     (plan.setup.heartbeat_ticks, plan.setup.election_ticks) = (3, 30);
     (plan.setup.lease_max, plan.setup.apply_stall_ticks) = (Duration::from_secs(24), 60);
