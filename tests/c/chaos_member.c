@@ -7,6 +7,8 @@
  * Prints "ready", or "error CODE MESSAGE" and exits with 1. Each command line gets one line as its reply:
  *
  *   write WRITERS           starts threads that write, whichever member leads            writing
+ *   overwrite KEYS          starts threads that put the same keys again and again, as fast as they are answered, and
+ *                           record nothing                                               writing
  *   pause                   stops them and waits until every call has completed          paused
  *   status                  status ROLE LEADER TERM COMMIT APPLIED POISONED IN_FLIGHT ACKNOWLEDGED
  *   dump FILE PREFIX        writes to FILE the pairs of a linearizable snapshot whose keys begin with PREFIX, one per
@@ -55,6 +57,7 @@
 #define VALUE_BYTES_MAX 70000
 #define KEY_CHARS 64
 #define CHANGES_MAX 8
+#define OVERWRITERS 4
 
 struct member;
 
@@ -82,6 +85,7 @@ struct member {
     pthread_cond_t answered;
     bool pausing; /* under `lock`, like `applied` */
     unsigned long applied;
+    unsigned long long keys; /* > 0: all that the writers put */
     struct writer writers[WRITERS_MAX];
     unsigned writer_count;
 };
@@ -128,6 +132,7 @@ static size_t value_of(const char *key, size_t key_bytes, char *value) {
 
 static void record(struct member *member, char what, const struct write *write_, almadia_code code) {
     char line[96];
+    if (member->keys > 0) return;
     int bytes = what == 'A' || what == 'B'
                     ? snprintf(line, sizeof line, "%c %u %u\n", what, write_->writer->number, write_->number)
                     : snprintf(line, sizeof line, "%c %u %u %s\n", what, write_->writer->number, write_->number,
@@ -165,6 +170,11 @@ static void put(almadia_batch *batch, const char *key, const char *value, size_t
 static void fill(almadia_batch *batch, const struct writer *writer, unsigned n) {
     const struct member *member = writer->member;
     char key[KEY_CHARS], value[VALUE_BYTES_MAX];
+    if (member->keys > 0) {
+        snprintf(key, sizeof key, "o/%02u/%08llu", writer->number, n % member->keys);
+        put(batch, key, value, value_of(key, strlen(key), value));
+        return;
+    }
     for (const char *kind = "kd"; *kind != '\0'; kind++) {
         snprintf(key, sizeof key, "%c/%03u/%u/%02u/%08u", *kind, member->run, member->node, writer->number, n);
         put(batch, key, value, value_of(key, strlen(key), value));
@@ -223,14 +233,19 @@ static void *write_bursts(void *argument) {
     if (almadia_batch_new(&batch, NULL) != ALMADIA_OK) fail("cannot make", "a batch");
     while (has_room(writer)) {
         for (int i = 0; i < BURST_WRITES && has_room(writer); i++) submit(writer, batch);
-        pause_us(has_failed(writer) ? FAILED_PAUSE_US : BURST_PAUSE_US);
+        if (has_failed(writer))
+            pause_us(FAILED_PAUSE_US);
+        else if (writer->member->keys == 0)
+            pause_us(BURST_PAUSE_US);
     }
     almadia_batch_free(batch);
     return NULL;
 }
 
-static void start_writers(struct member *member, unsigned count) {
+/* With `keys` > 0 they overwrite so many each, and record nothing. */
+static void start_writers(struct member *member, unsigned count, unsigned long long keys) {
     member->pausing = false;
+    member->keys = keys;
     member->writer_count = count < WRITERS_MAX ? count : WRITERS_MAX;
     for (unsigned i = 0; i < member->writer_count; i++) {
         struct writer *writer = &member->writers[i];
@@ -462,7 +477,9 @@ static bool run_command(struct member *member, const char *line) {
     unsigned long long number = 0;
     int used = 0;
     if (sscanf(line, "write %llu", &number) == 1)
-        start_writers(member, (unsigned)number);
+        start_writers(member, (unsigned)number, 0);
+    else if (sscanf(line, "overwrite %llu", &number) == 1 && number > 0)
+        start_writers(member, OVERWRITERS, number);
     else if (strcmp(line, "pause") == 0)
         stop_writers(member), printf("paused\n");
     else if (strcmp(line, "status") == 0)

@@ -28,6 +28,7 @@ import stall_cases  # noqa: F401
 import crash_cases  # noqa: F401
 import raft_snapshot_cases  # noqa: F401
 import membership_cases  # noqa: F401
+import growth_cases  # noqa: F401
 
 DEFAULT_SEED = 20261121
 
