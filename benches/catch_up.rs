@@ -6,23 +6,27 @@
 //! (`VmHWM`), reset when the third member starts, so no sample misses it; file mappings are counted apart, page cache
 //! not at all, since no process owns it; a run in which the leadership changed is an error.
 //!
-//! `cargo bench --bench catch_up -- 32k 2000` measures only these values and so many MB. `ALMADIA_BENCH_DIR` selects the
-//! disk; the default is that of the build directory. It takes three times the data, and its log.
+//! `cargo bench --bench catch_up -- 32k 2000` measures only these values and so many MB; `-- mixed 5000` a raft snapshot
+//! of values of mixed sizes, beside writes in another region ([`mixed`]). `ALMADIA_BENCH_DIR` selects the disk; the default
+//! is that of the build directory. It takes three times the data, and its log.
 
-use std::io::{BufRead, BufReader, Write, stdin};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+#[path = "catch_up/members.rs"]
+mod members;
+#[path = "catch_up/mixed.rs"]
+mod mixed;
+
+use std::io::stdin;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use almadia::{Config, Store};
-use tempfile::TempDir;
 
-/// Makes this program one member.
-const MEMBER_FLAG: &str = "--member";
+use crate::members::{Cluster, MEMBER_FLAG};
+use crate::mixed::OtherWriter;
+
 /// The sizes of the values by their names on the command line: eight writes share a disk write of some size, and the
 /// largest ones stand alone.
 const SIZES: [(&str, usize); 2] = [("32k", 32 << 10), ("8m", 8_323_072)];
@@ -39,16 +43,19 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 fn main() {
     // Cargo adds the flag `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [flag, node, members, directory] = arguments.as_slice()
+    if let [flag, node, members, directory, options @ ..] = arguments.as_slice()
         && flag == MEMBER_FLAG
     {
-        return serve(node, members, Path::new(directory));
+        return serve(node, members, Path::new(directory), options);
     }
     let megabytes = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(MEGABYTES);
     let chosen = |name: &str| {
         arguments.iter().all(|argument| argument.parse::<u64>().is_ok())
             || arguments.iter().any(|argument| argument == name)
     };
+    if arguments.iter().any(|argument| argument == "mixed") {
+        return mixed::measure(megabytes * 1_000_000);
+    }
     println!(
         "{megabytes} MB; MiB resident: before the start of the third member, at the peak, and after it has all"
     );
@@ -60,7 +67,7 @@ fn main() {
 
 /// Writes, starts the third member, and prints what the leader and it took until it had caught up.
 fn measure(name: &str, value_bytes: usize, bytes: u64) {
-    let cluster = Cluster::new();
+    let cluster = Cluster::new(&[]);
     let mut early = [cluster.start(1), cluster.start(2)];
     let leader = early[0].ask("leader");
     let leader = &mut early[usize::from(leader == "2")];
@@ -91,108 +98,17 @@ fn measure(name: &str, value_bytes: usize, bytes: u64) {
     }
 }
 
-/// Three members and where they live.
-struct Cluster {
-    directory: TempDir,
-    members: String,
-}
-
-impl Cluster {
-    fn new() -> Self {
-        let disk =
-            std::env::var_os("ALMADIA_BENCH_DIR").map_or(env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
-        let directory = TempDir::with_prefix_in("catch-up-", disk).expect("the disk is writable");
-        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback")).collect();
-        let address = |listener: &TcpListener| listener.local_addr().expect("bound");
-        let members =
-            listeners.iter().zip(1..).map(|(listener, node)| format!("{node}={}", address(listener)));
-        Self { directory, members: members.collect::<Vec<_>>().join(",") }
-    }
-
-    fn start(&self, node: u64) -> Member {
-        let program = std::env::current_exe().expect("Linux knows the path");
-        let mut command = Command::new(program);
-        command.arg(MEMBER_FLAG).arg(node.to_string()).arg(&self.members);
-        command.arg(self.directory.path().join(node.to_string()));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn().expect("this program can be started again");
-        let input = process.stdin.take().expect("it is piped");
-        let output = BufReader::new(process.stdout.take().expect("it is piped"));
-        let mut member = Member { process, input, output };
-        member.hear();
-        member
-    }
-}
-
-/// A member, as its parent sees it.
-struct Member {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-/// Memory in MiB.
-struct Memory {
-    resident: f64,
-    peak: f64,
-    /// The part that maps files.
-    file: f64,
-}
-
-impl Member {
-    fn ask(&mut self, question: &str) -> String {
-        writeln!(self.input, "{question}").expect("the member runs");
-        self.hear()
-    }
-
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("a readable pipe");
-        assert!(line.ends_with('\n'), "the member has failed; its errors are above");
-        line.trim().to_owned()
-    }
-
-    fn proc(&self, file: &str) -> PathBuf {
-        Path::new("/proc").join(self.process.id().to_string()).join(file)
-    }
-
-    fn forget_peak(&self) {
-        fs::write(self.proc("clear_refs"), "5").expect("it is a process of this user");
-    }
-
-    fn memory(&self) -> Memory {
-        let status = fs::read_to_string(self.proc("status")).expect("the member runs");
-        let mib = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says it");
-            line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<f64>().expect("a number of KiB") / 1024.0
-        };
-        Memory { resident: mib("VmRSS:"), peak: mib("VmHWM:"), file: mib("RssFile:") }
-    }
-
-    fn cpu_s(&self) -> f64 {
-        let tasks = fs::read_dir(self.proc("task")).expect("the member runs");
-        let nanos = tasks.filter_map(|task| {
-            let stat = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            stat.split_whitespace().next()?.parse::<f64>().ok()
-        });
-        nanos.sum::<f64>() / 1e9
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        // Its directory goes with it.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// Runs a member that does what the lines of the standard input say, and answers each with a line.
-fn serve(node: &str, members: &str, directory: &Path) {
+fn serve(node: &str, members: &str, directory: &Path, options: &[String]) {
     let mut config = Config::default();
     config.set("cluster.node_id", node).expect("in range");
     config.set("cluster.initial_members", members).expect("well formed");
+    for option in options {
+        let (name, value) = option.split_once('=').expect("name=value");
+        config.set(name, value).expect("in range");
+    }
     let store = Arc::new(Store::open(directory, &config).expect("a new directory"));
+    let mut other_writer = None;
     println!("open");
     for line in stdin().lines() {
         let line = line.expect("a readable pipe");
@@ -205,6 +121,12 @@ fn serve(node: &str, members: &str, directory: &Path) {
                 fill(&store, count.parse().expect("a number"), value_bytes.parse().expect("a number"));
                 println!("filled");
             }
+            ["mixed", bytes] => println!("{}", mixed::fill(&store, bytes.parse().expect("a number"))),
+            ["begin"] => {
+                other_writer = Some(OtherWriter::begin(&store));
+                println!("begun");
+            }
+            ["end"] => println!("{}", other_writer.take().expect("it has begun").end()),
             _ => panic!("unknown command {line}"),
         }
     }
