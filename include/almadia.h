@@ -21,7 +21,9 @@
  *   5 life cycle, not applied                        6 environment    7 data    9 a bug
  *   almadia_code_maybe_applied and almadia_code_is_retryable tell for every code, also for later ones.
  *   UNKNOWN means: applied, or not, or not yet - it may take effect at any later time. A read that shows the write
- *   settles the question; a read that does not settles nothing. So make it harmless to repeat a write.
+ *   settles the question; a read that does not settles nothing. So make it harmless to repeat a write. A change of
+ *   leader leaves no outcome unknown: only a deadline, a cancellation, a shutdown or failure of the store does, and a
+ *   transfer of state to a member that is far behind, which skips the log entries that would have told.
  * CONDITIONS. A batch can be applied only if its keys are as you saw them (almadia_batch_if_absent and what follows it),
  *   and compute where it is applied (almadia_batch_add, _pop, _take_first, _put_versioned). almadia_put_if_absent,
  *   _compare_and_set, _compare_and_delete, _pop, _take_first, _add and _put_versioned do that in one call. docs/conditions.md

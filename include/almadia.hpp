@@ -16,7 +16,8 @@
  *   else here throws except std::bad_alloc. A missing key is no error: std::optional<value> is empty.
  * WAS IT APPLIED? error().maybe_applied() is true when a write that failed may have been applied, or may still be, at
  *   any later time: a read that shows the write settles the question, a read that does not settles nothing. So make it
- *   harmless to repeat a write. Otherwise it certainly was not applied, and error().is_retryable() says whether to try
+ *   harmless to repeat a write. Only a deadline, a cancellation, a shutdown or failure of the store, or a transfer of
+ *   state to a member that is far behind leaves that open; a change of leader does not. Otherwise it certainly was not applied, and error().is_retryable() says whether to try
  *   again.
  * OWNERSHIP. config, batch, store, snapshot, transaction, value, values, iter and completion_queue are move-only handles,
  *   each the size of a pointer; their destructors free and never throw. What you pass in is copied before the call returns. A

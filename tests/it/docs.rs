@@ -47,8 +47,10 @@ fn the_page_of_failures_is_generated_from_the_table_of_codes() {
          one that was, or was sent to the leader, is unknown.\n\n\
          A change of leader by itself leaves no outcome unknown: the member that was called finds out whether the\n\
          write is in the log, forwards it to the next leader if it certainly is not, and applies it once. So\n\
-         *unknown* results only from a deadline, a cancellation, a shutdown or a failure of this store. A process\n\
-         that exits loses its answers: after a restart, check for the effects of a request before you repeat it.\n\n\
+         *unknown* results only from a deadline, a cancellation, a shutdown or a failure of this store, and from a\n\
+         transfer of state: a member that was far behind takes over another one's data instead of the log entries\n\
+         that would have told. A process that exits loses its answers: after a restart, check for the effects of a\n\
+         request before you repeat it.\n\n\
          | code | name | applied? | retry? | meaning |\n|---|---|---|---|---|\n",
     );
     let mut sorted = CODES.to_vec();
