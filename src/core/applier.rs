@@ -6,16 +6,20 @@
 //! time, queue lengths or the member it runs on. Writing the batch, reporting back to the peer and firing the
 //! answers are the apply poller's (or the simulator's), in that order.
 
+mod batch;
+mod installing;
+mod verdicts;
+
 use std::collections::VecDeque;
 
-use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
+use raft::eraftpb::{Entry, EntryType};
 
-use crate::completion::{Completion, Position, Reply};
+use crate::completion::{Completion, Position};
 use crate::core::applied_write::AppliedWrite;
-use crate::core::change::{Change, OwnedChange};
+use crate::core::change::OwnedChange;
 use crate::core::command::{Command, CommandError, Operation, Write, is_conditional, is_level};
-use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
-use crate::core::forwarding::{Origin, RequestId};
+use crate::core::forwarding::Origin;
+use crate::core::forwarding::tags::{self, TagsError};
 use crate::core::judge::{Judged, Overlay, Room, judge};
 use crate::core::member_list::{MemberList, NotASuccessor};
 use crate::core::membership;
@@ -27,9 +31,14 @@ use crate::core::stored::Stored;
 use crate::effects::Effects;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::types::{
-    ApplyState, BOOTSTRAP_REGION, CONDITIONS_LEVEL, ENTRY_WRITES_MAX, LogIndex, MEMBERS_LEVEL, RegionId,
-    Term, Version,
+    ApplyState, BOOTSTRAP_REGION, CONDITIONS_LEVEL, LogIndex, MEMBERS_LEVEL, RegionId, Term, Version,
 };
+
+use installing::{Install, InstallStage};
+use verdicts::Verdicts;
+
+pub use self::batch::ApplyBatch;
+pub(crate) use self::batch::{Applied, Slice};
 
 /// Committed entries on their way to the applier.
 #[derive(Debug)]
@@ -66,157 +75,6 @@ impl ApplyTask {
     }
 }
 
-/// What the peer learns after its entries took effect.
-#[derive(Clone, Debug)]
-pub struct Applied {
-    /// Whose entries.
-    pub region: RegionId,
-    /// The new apply state.
-    pub state: ApplyState,
-    /// The data are those of a raft snapshot, and of what came behind it.
-    pub installed: bool,
-    /// The log may be dropped up to here once the engine has flushed beyond it.
-    pub truncate_to: Option<LogIndex>,
-    /// Accepted membership changes for the raft node, in order. A refused one is over once it is applied.
-    pub conf_changes: Vec<ConfChangeV2>,
-    /// The feature level rose to this, by this entry.
-    pub raised: Option<(u16, LogIndex)>,
-    /// The members of the cluster are to be these.
-    pub list: Option<MemberList>,
-    /// The configuration is settled on the list of this version.
-    pub settled: Option<u64>,
-    /// What other members are to be told about the writes they forwarded.
-    pub forwarded_to_here: Vec<(RequestId, Result<Reply>)>,
-    /// What became of writes that this boot of this member forwarded, by their numbers, in log order.
-    pub forwarded_from_here: Vec<(u64, Result<Reply>)>,
-}
-
-/// Effects of one engine commit over any number of regions, in the order in which they must happen: write the data,
-/// states and regions as one engine batch, then report, then answer. (After an answer that came before the report, the
-/// caller's next read could get an older position than that answer has, or wait for the report.)
-#[derive(Debug, Default)]
-pub struct ApplyBatch {
-    /// Data, in order.
-    pub writes: Vec<AppliedWrite>,
-    /// New apply states, one a region.
-    pub states: Vec<(RegionId, ApplyState)>,
-    /// Regions whose stored form changed.
-    pub regions: Vec<Region>,
-    /// Regions that lose all their keys before anything else is written, because a raft snapshot is to be installed; until
-    /// one of `installed` ends that, it is on record.
-    pub clears: Vec<SnapshotHead>,
-    /// Regions whose raft snapshot is installed: no longer on record.
-    pub installed: Vec<RegionId>,
-    /// What the peers learn.
-    pub reports: Vec<Applied>,
-    /// Answers in log order.
-    pub answers: Vec<(Completion, Result<Reply>)>,
-    /// What conditions that come later must know of the writes; there is none before the first condition.
-    overlay: Option<Overlay>,
-    /// Nothing more goes in.
-    is_closed: bool,
-    entries: usize,
-    encoded_bytes: usize,
-    operations: usize,
-}
-
-impl ApplyBatch {
-    /// What changes in the data, in order, each with the version of what it sets.
-    pub fn changes(&self) -> impl Iterator<Item = (Change<'_>, Version)> {
-        self.writes.iter().flat_map(|write| write.changes().map(|change| (change, write.version())))
-    }
-
-    /// What a condition must know of the writes so far.
-    fn overlay(&mut self) -> &mut Overlay {
-        let writes = &self.writes;
-        self.overlay.get_or_insert_with(|| {
-            let mut overlay = Overlay::default();
-            for write in writes {
-                let plain = write.as_plain().expect("what was judged had an overlay");
-                overlay.note(plain, write.version());
-            }
-            overlay
-        })
-    }
-
-    /// Counts what `write` takes of the slice. It may declare anything: what is in the log is held to no bound.
-    fn charge(&mut self, write: &Write) {
-        let weight = write.weight();
-        let declared = usize::try_from(weight.bytes).unwrap_or(usize::MAX);
-        self.encoded_bytes =
-            self.encoded_bytes.saturating_add(write.encoded_bytes()).saturating_add(declared);
-        self.operations = self.operations.saturating_add(weight.steps());
-    }
-
-    /// Whether what it holds would first have to be noted for a condition, and that is much.
-    fn would_be_noted(&self) -> bool {
-        self.overlay.is_none() && self.operations > NOTED_OPERATIONS_MAX
-    }
-
-    /// True when there is nothing to write, answer or report.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty() && self.clears.is_empty()
-    }
-
-    /// Size of the commands in this batch.
-    #[must_use]
-    pub fn encoded_bytes(&self) -> usize {
-        self.encoded_bytes
-    }
-}
-
-/// How much goes into one engine batch, of one region or of all. It is full with the entry that brings it to one of
-/// these; an entry is never divided, because its writes take effect at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slice {
-    /// Entries.
-    pub entries: usize,
-    /// Bytes of their commands.
-    pub bytes: usize,
-    /// Operations: what the engine's time goes to when they are small.
-    pub operations: usize,
-}
-
-impl Slice {
-    /// Everything.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) const ALL: Self = Self { entries: usize::MAX, bytes: usize::MAX, operations: usize::MAX };
-
-    /// What `batch` leaves of it.
-    #[must_use]
-    pub(crate) fn left_by(self, batch: &ApplyBatch) -> Self {
-        if batch.is_closed {
-            return Self { entries: 0, bytes: 0, operations: 0 };
-        }
-        Self {
-            entries: self.entries.saturating_sub(batch.entries),
-            bytes: self.bytes.saturating_sub(batch.encoded_bytes),
-            operations: self.operations.saturating_sub(batch.operations),
-        }
-    }
-
-    /// An equal part of it, for one of so many.
-    #[must_use]
-    pub(crate) fn share(self, sharers: usize) -> Self {
-        assert!(sharers > 0, "somebody gets it");
-        Self {
-            entries: self.entries.div_ceil(sharers),
-            bytes: self.bytes.div_ceil(sharers),
-            operations: self.operations.div_ceil(sharers),
-        }
-    }
-
-    /// True when nothing more goes in.
-    #[must_use]
-    pub(crate) fn is_used_up(self) -> bool {
-        self.entries == 0 || self.bytes == 0 || self.operations == 0
-    }
-}
-
-/// An engine batch with more operations ends before the first entry with conditions, so that few pay for few.
-const NOTED_OPERATIONS_MAX: usize = 64;
-
 /// What a batch leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -241,23 +99,6 @@ pub(crate) struct Applier {
     proposals: VecDeque<CommittedProposal>,
     /// A raft snapshot that comes before all of them.
     install: Option<Install>,
-}
-
-/// A raft snapshot on its way into the engine.
-#[derive(Debug)]
-struct Install {
-    head: Box<SnapshotHead>,
-    stage: InstallStage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum InstallStage {
-    /// What was applied before is still there.
-    Waiting,
-    /// It is gone, and others put the new data in its place.
-    Running,
-    /// They are there.
-    Done,
 }
 
 impl Applier {
@@ -314,63 +155,6 @@ impl Applier {
             Some(_) => self.entries.len() + 1,
             None => self.entries.len(),
         }
-    }
-
-    /// The data of the raft snapshot are in their place.
-    ///
-    /// # Panics
-    /// When none was on its way there.
-    fn finish_install(&mut self) {
-        let install = self.install.as_mut().expect("what was begun is finished");
-        assert_eq!(install.stage, InstallStage::Running, "what was begun is finished once");
-        install.stage = InstallStage::Done;
-    }
-
-    fn install_stage(&self) -> Option<InstallStage> {
-        self.install.as_ref().map(|install| install.stage)
-    }
-
-    /// What is older than the snapshot and waits has no effect any more: the snapshot has its effects, or those of what
-    /// took its place.
-    fn take_install(&mut self, head: Box<SnapshotHead>) {
-        assert!(self.install.is_none(), "one snapshot is installed at a time");
-        assert!(head.state.index > self.state.index, "a snapshot shows more than what is applied");
-        self.install = Some(Install { head, stage: InstallStage::Waiting });
-    }
-
-    /// The next step of a raft snapshot, when it is its turn: all that is older is applied.
-    fn step_install(&mut self, batch: &mut ApplyBatch) -> bool {
-        let Some(install) = &mut self.install else { return false };
-        let is_older = |entry: &Entry| entry.index <= install.head.state.index.get();
-        if self.entries.front().is_some_and(is_older) {
-            return false;
-        }
-        match install.stage {
-            InstallStage::Running => return false,
-            InstallStage::Waiting => {
-                install.stage = InstallStage::Running;
-                assert!(
-                    batch.states.iter().all(|(id, _)| *id != self.region.id),
-                    "a region has one share of a batch"
-                );
-                batch.clears.push(*install.head.clone());
-            }
-            InstallStage::Done => {
-                assert!(
-                    install.head.state.index > self.state.index,
-                    "a snapshot shows more than what is applied"
-                );
-                assert_eq!(install.head.region.id, self.region.id, "it is of this region");
-                self.state = install.head.state;
-                self.region = install.head.region.clone();
-                batch.installed.push(self.region.id);
-                self.install = None;
-                self.store_region(batch);
-            }
-        }
-        // What is written from here on shows other data, and other versions.
-        batch.is_closed = true;
-        true
     }
 
     /// Moves one slice of waiting entries into `batch`: one entry at least if that is empty. `stored` are the data
@@ -436,13 +220,6 @@ impl Applier {
         batch.states.push((self.region.id, self.state));
         batch.reports.push(report);
         Ok(if self.backlog() == 0 { Progress::Idle } else { Progress::Yielded })
-    }
-
-    /// The next entry; none when a raft snapshot comes before it.
-    fn take_entry(&mut self) -> Option<Entry> {
-        let snapshot = self.install.as_ref().map(|install| install.head.state.index.get());
-        let is_before = |entry: &Entry| snapshot.is_none_or(|index| entry.index <= index);
-        if self.entries.front().is_some_and(is_before) { self.entries.pop_front() } else { None }
     }
 
     /// Gives back every caller that waits, to be answered. The applier is of no use afterwards.
@@ -690,67 +467,6 @@ impl Applier {
             return Vec::new();
         }
         self.proposals.pop_front().expect("just seen").requesters
-    }
-}
-
-/// Hands the verdicts on an entry's writes to those who wait for them.
-struct Verdicts<'a> {
-    position: Position,
-    waiting: std::vec::IntoIter<Option<Requester>>,
-    tags: Tags<'a>,
-    origin: Origin,
-    /// The first tag of this origin not yet passed.
-    own: Option<Tag>,
-    /// Index of the entry's next write.
-    place: usize,
-    /// What is written here keeps its version.
-    tells_versions: bool,
-    /// Bytes of the results so far.
-    told_bytes: usize,
-}
-
-impl Verdicts<'_> {
-    /// What the results of the entry's next write may take.
-    fn room(&self) -> Room {
-        Room::behind(self.told_bytes)
-    }
-
-    /// The version of what the entry's next write sets.
-    fn version(&self) -> Version {
-        assert!(self.place < ENTRY_WRITES_MAX, "an entry has at most as many writes");
-        let ordinal = u16::try_from(self.place).expect("just seen");
-        Version::of(self.position.index, ordinal)
-    }
-
-    fn next(&mut self, verdict: Result<Effects>, batch: &mut ApplyBatch, report: &mut Applied) {
-        let version = if self.tells_versions { self.version() } else { Version::UNKNOWN };
-        // By everybody, whether anyone waits or not: all members must refuse the same.
-        let told = verdict.as_ref().map_or(0, Effects::payload_bytes);
-        self.told_bytes += told;
-        batch.encoded_bytes = batch.encoded_bytes.saturating_add(told);
-        let answer = verdict.map(|effects| Reply::to_write(self.position, version, effects));
-        if let Some(number) = self.next_own() {
-            report.forwarded_from_here.push((number, answer.clone()));
-        }
-        match self.waiting.next().flatten() {
-            Some(Requester::Caller(completion)) => batch.answers.push((completion, answer)),
-            Some(Requester::Follower(id)) => report.forwarded_to_here.push((id, answer)),
-            None => {}
-        }
-    }
-
-    /// The number of the write at this place, if this boot of this member forwarded it.
-    fn next_own(&mut self) -> Option<u64> {
-        let place = self.place;
-        self.place += 1;
-        if self.own.is_none_or(|tag| tag.place + tag.writes <= place) {
-            let confused = planted::has(Fault::VerdictOfTheWrongCopy);
-            let is_own =
-                |origin: Origin| origin == self.origin || confused && origin.node == self.origin.node;
-            self.own = self.tags.find(|tag| is_own(tag.origin));
-        }
-        let tag = self.own.filter(|tag| tag.place <= place)?;
-        Some(tag.first + (place - tag.place) as u64)
     }
 }
 
