@@ -144,4 +144,5 @@ def check_every_member(cluster: Cluster, where: str):
 def summary(cluster: Cluster) -> str:
     records = Records(cluster.records)
     names = (("A", "applied"), ("N", "refused"), ("U", "unknown"), ("B", "unanswered"))
-    return ", ".join(f"{records.count(outcome)} {name}" for outcome, name in names)
+    codes = ", ".join(f"{count} {code}" for code, count in sorted(records.codes_of_unknown.items()))
+    return ", ".join(f"{records.count(outcome)} {name}" for outcome, name in names) + (f" ({codes})" if codes else "")

@@ -20,6 +20,8 @@ CHANGE_TIMEOUT_MS = 120_000
 CHANGE_TIMEOUT_S = CHANGE_TIMEOUT_MS / 1000 + 10
 # In every so manieth round a member is killed while the members change, and comes back.
 KILL_EVERY = 3
+# It has the time in between for several elections.
+REOPENED_EVERY = 4
 # Not so many that a cluster that grows with each round is compared for long.
 ROUNDS_OF_A_CLUSTER = 10
 SHORT_LOGS = {"log__behind_bytes": 256 << 10, "log__retain_bytes": 64 << 10, "log__segment_bytes": 64 << 10}
@@ -40,23 +42,28 @@ def members_added_removed_and_replaced_under_load_lose_nothing_acknowledged(benc
 
 @case
 def a_removed_member_at_the_door_disturbs_nobody(bench: Bench):
-    """It is there, calls and is refused, for as long as others elect and write; no leader is deposed by it."""
+    """It is there, calls and is refused, for as long as others elect and write; it never asks for a vote in a new term.
+
+    On a busy machine the members themselves may elect another leader meanwhile: whoever makes a new term has it first.
+    """
     cluster = Growing(bench, Counter())
     gone = next(member for member in cluster.members if member is not cluster.leader())
     cluster.change("removed", gone=[gone], ends=False)
     wait_for(lambda: gone.result("put 1000")[0] == "ALMADIA_REMOVED", f"{gone} to learn that it was removed")
-    before = cluster.leader().status()["term"]
-    for _ in range(bench.cycles):
+    before = gone.status()["term"]
+    for cycle in range(bench.cycles):
         cluster.wait_for_writes(WRITES_BETWEEN_ROUNDS)
-        gone.kill()
-        answer = gone.try_start()
-        require(answer == "ready", f"{gone} keeps its files, and opens them: {answer}")
-        wait_for(lambda: gone.result("put 1000")[0] == "ALMADIA_REMOVED", f"{gone} to learn it again")
-    after = cluster.leader().status()["term"]
-    require(after == before, f"a member that was removed brought the term from {before} to {after}")
+        if cycle % REOPENED_EVERY == 0:
+            gone.kill()
+            answer = gone.try_start()
+            require(answer == "ready", f"{gone} keeps its files, and opens them: {answer}")
+            wait_for(lambda: gone.result("put 1000")[0] == "ALMADIA_REMOVED", f"{gone} to learn it again")
+        after = gone.status()["term"]
+        require(after == before, f"{gone}, which was removed, came from term {before} to {after}")
+    bench.note(f"the members are in term {cluster.leader().status()['term']}, and it is in {before}")
     gone.kill()
     check_every_member(cluster, "after a removed member was at the door")
-    bench.note(f"opened {bench.cycles} times; {summary(cluster)}")
+    bench.note(f"{bench.cycles} cycles; {summary(cluster)}")
 
 
 class Growing(Cluster):

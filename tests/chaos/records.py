@@ -12,7 +12,7 @@ A register holds the number of a write that was applied or may have been, and no
 one: the writes of one thread to one region keep their order.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from bench import require
@@ -25,6 +25,7 @@ class Records:
 
     def __init__(self, directory: Path):
         self.writers = defaultdict(dict)
+        self.codes_of_unknown = Counter()
         for path in directory.iterdir():
             run, node = (int(part) for part in path.name.split("-"))
             self._read(path, run, node)
@@ -32,7 +33,7 @@ class Records:
     def _read(self, path: Path, run: int, node: int):
         content = path.read_bytes()
         for line in content[: content.rfind(b"\n") + 1].decode().splitlines():
-            outcome, writer, number = line.split()[:3]
+            outcome, writer, number, *code = line.split()
             outcomes = self.writers[(run, node, int(writer))]
             number = int(number)
             if outcome == "B":
@@ -40,6 +41,8 @@ class Records:
             else:
                 require(outcomes.get(number) == "B", f"{path}: '{line}' answers no open write")
             outcomes[number] = outcome
+            if outcome == "U":
+                self.codes_of_unknown[code[0].removeprefix("ALMADIA_")] += 1
 
     def count(self, outcome: str) -> int:
         return sum(found == outcome for writer in self.writers.values() for found in writer.values())
