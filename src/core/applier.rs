@@ -529,7 +529,8 @@ impl Applier {
 
     fn apply_settled(&mut self, version: u64, batch: &mut ApplyBatch, report: &mut Applied) {
         assert!(!self.region.lacks_data(), "who applies has data");
-        if version > self.region.settled_version {
+        // Nobody proposes what names a list that is yet to come, and all members must make the same of it if somebody did.
+        if version > self.region.settled_version && self.region.may_have_settled(version) {
             self.region.settled_version = version;
             self.store_region(batch);
             report.settled = Some(version);

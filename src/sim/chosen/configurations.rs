@@ -70,6 +70,10 @@ impl Configurations {
         let list = match Command::parse(entry.data.clone()) {
             Ok(Command::Members(list)) => list,
             Ok(Command::Settled(version)) if version > before.settled_version => {
+                let newest = before.list.as_ref().map_or(0, |list| list.version);
+                if before.id == BOOTSTRAP_REGION && version > newest {
+                    return None;
+                }
                 return Some(Region { settled_version: version, ..before.clone() });
             }
             _ => return None,
