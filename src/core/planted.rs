@@ -186,6 +186,10 @@ faults! {
     StrangersTurnedAway,
     /// The first region drops a member before the others have.
     KeptByOthersIgnored,
+    /// The first region drops a member although its leader lacks the data of another, and so does not know its members.
+    KeptUnknownIgnored,
+    /// A leader that has applied its own removal leads on.
+    RemovedLeaderStays,
     /// A member that has joined answers reads before it was given any data.
     ReadBeforeTheData,
 }

@@ -221,6 +221,9 @@ impl RegionLedger {
             self.leader_has_all_that_was_chosen(node, now.term, &logs[slot(node)])?;
             self.leader_is_of_an_adjacent_configuration(node, now)?;
         }
+        if now.leads && (now.conf_ver, true) != (before.conf_ver, before.leads) {
+            leader_votes(member, self.region)?;
+        }
         if now.commit != before.commit {
             self.learn_chosen(node, now.commit, logs, effective)?;
             self.committed_is_what_was_chosen(node, now.commit, &logs[slot(node)])?;
@@ -425,6 +428,15 @@ fn behind(node: u64, follower: Known, leader: u64, known: Known) -> Check {
     holds(!concerns || own <= theirs, || {
         format!("{node} shows {own} while its leader {leader} shows no more than {theirs}")
     })
+}
+
+/// Whoever leads votes in the configuration that it has applied: one that was removed steps down at once, or members of the
+/// list would go on following one that is not in it, and that an operator may switch off.
+fn leader_votes(member: &Member, region: RegionId) -> Check {
+    let members = member.peer_of(region).map(|peer| &peer.region().members);
+    let has = |list: &[u64]| list.contains(&member.node);
+    let votes = members.is_none_or(|members| has(&members.voters) || has(&members.voters_outgoing));
+    holds(votes, || format!("{} leads and does not vote any more: {members:?}", member.node))
 }
 
 /// Term, vote and commit never go backwards on a disk.
