@@ -664,7 +664,7 @@ impl Applier {
         let change = membership::parse(entry).ok_or_else(|| refused("malformed membership change".into()))?;
         let version =
             membership::list_version(&change).ok_or_else(|| refused("malformed membership change".into()))?;
-        let is_old = (1..self.region.list_version).contains(&version);
+        let is_old = (1..self.region.followed_version()).contains(&version);
         if is_old && !planted::has(Fault::OlderListObeyed) {
             return Err(refused("the region has followed a newer list of members".into()));
         }

@@ -186,7 +186,7 @@ faults! {
     StrangersTurnedAway,
     /// The first region drops a member before the others have.
     KeptByOthersIgnored,
-    /// The first region drops a member although its leader lacks the data of another, and so does not know its members.
+    /// The first region drops a member although its leader does not know who is part of another by now.
     KeptUnknownIgnored,
     /// A leader that has applied its own removal leads on.
     RemovedLeaderStays,

@@ -21,7 +21,7 @@ use crate::sim::chosen::{CallId, Chosen, entry_digest};
 use crate::sim::disk::{DiskLog, LogStatus};
 use crate::sim::member::Member;
 use crate::sim::verdicts::Verdicts;
-use crate::types::{ApplyState, LogIndex, RegionId};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, RegionId};
 
 /// Ok if an invariant holds, otherwise how it was violated, in words.
 pub(crate) type Check = Result<(), String>;
@@ -31,6 +31,8 @@ pub(crate) struct Ledger {
     /// For members 1, 2, ...
     logs: Vec<DiskLog>,
     regions: BTreeMap<RegionId, RegionLedger>,
+    /// How many configurations and lists were chosen.
+    configurations: usize,
     is_open: bool,
     broken: Option<String>,
 }
@@ -80,7 +82,7 @@ impl Ledger {
             known: vec![Known::default(); members],
         };
         let regions = regions.iter().map(|region| (region.id, ledger(region))).collect();
-        Self { logs, regions, is_open, broken: None }
+        Self { logs, regions, configurations: 0, is_open, broken: None }
     }
 
     /// The first violation.
@@ -177,6 +179,31 @@ impl Ledger {
                 self.broken = Some(about(member.node, region, &words));
             }
         }
+        let count = self.regions.values().map(|ledger| ledger.chosen.configurations().count()).sum();
+        if self.is_open && count != self.configurations {
+            self.configurations = count;
+            let check = self.first_region_drops_last();
+            self.note(check);
+        }
+    }
+
+    /// Whom the first region has dropped for a list no other has or takes again: it might lead that, and would never know
+    /// that it is to go.
+    fn first_region_drops_last(&self) -> Check {
+        let Some(first) = self.regions.get(&BOOTSTRAP_REGION) else { return Ok(()) };
+        let first = first.chosen.configurations();
+        if first.list().is_none() {
+            return Ok(());
+        }
+        for ledger in self.regions.values() {
+            let members = ledger.chosen.configurations().newest().all_members();
+            let dropped = members.into_iter().find(|node| first.has_dropped(*node));
+            let region = ledger.region;
+            holds(dropped.is_none(), || {
+                format!("region {region} has {dropped:?}, whom region {BOOTSTRAP_REGION} has dropped")
+            })?;
+        }
+        Ok(())
     }
 }
 
