@@ -39,6 +39,22 @@ const BASE_SEED: u64 = 20_261_121;
 const PLANTED_SEEDS_MAX: u64 = 3_000;
 /// Number of seeds of each fault's plans that are run without it.
 const PREPARED_SEEDS: u64 = 2;
+/// Faults that have plans of their own; the others are searched for in plans that every hunt draws.
+const PREPARED: [Fault; 13] = [
+    Fault::ForceOfShorterLogsObeyed,
+    Fault::LostEndIgnored,
+    Fault::EarlierBootsCounted,
+    Fault::ReadsDroppedBehindOthers,
+    Fault::StalledLeaderStays,
+    Fault::LevelSharesItsBatch,
+    Fault::OverlayOfAnotherRegion,
+    Fault::ReadWhileInstalling,
+    Fault::OverwrittenBelowASnapshot,
+    Fault::ForwardedBelowASnapshotGoAgain,
+    Fault::KeptByOthersIgnored,
+    Fault::RemovedLeaderStays,
+    Fault::OlderListObeyed,
+];
 /// Faults that random runs do not find in hundreds of hours, but scripts do. The first needs a vote request from an
 /// earlier term, a leader whose engine stalls, and an answer that overtakes every heartbeat. The second needs a
 /// TimeoutNow that arrives very late at a target that has heard nothing since, and a quorum check confirmed only by
@@ -370,7 +386,7 @@ fn every_planted_fault_is_found() {
 #[test]
 fn plans_prepared_for_a_fault_find_nothing_without_it() {
     let seeds = setting("ALMADIA_SIM_SEEDS", PREPARED_SEEDS);
-    for (fault, block) in wanted_faults(|_| false).zip(0..) {
+    for (fault, block) in wanted_faults(|fault| !PREPARED.contains(&fault)).zip(0..) {
         let base = setting("ALMADIA_SEED", BASE_SEED).wrapping_add(block * PLANTED_SEEDS_MAX);
         for seed in (0..seeds).map(|at| scramble(base.wrapping_add(at))) {
             let plan = Plan { planted: None, ..Plan::draw_planted(seed, fault) };
