@@ -306,7 +306,8 @@ impl Applier {
 
     fn apply_settled(&mut self, version: u64, batch: &mut ApplyBatch, report: &mut Applied) {
         assert!(!self.region.lacks_data(), "who applies has data");
-        if version > self.region.settled_version {
+        // Nobody proposes what names a list that is yet to come, and all members must make the same of it if somebody did.
+        if version > self.region.settled_version && self.region.may_have_settled(version) {
             self.region.settled_version = version;
             self.store_region(batch);
             report.settled = Some(version);
@@ -440,7 +441,7 @@ impl Applier {
         let change = membership::parse(entry).ok_or_else(|| refused("malformed membership change".into()))?;
         let version =
             membership::list_version(&change).ok_or_else(|| refused("malformed membership change".into()))?;
-        let is_old = (1..self.region.list_version).contains(&version);
+        let is_old = (1..self.region.followed_version()).contains(&version);
         if is_old && !planted::has(Fault::OlderListObeyed) {
             return Err(refused("the region has followed a newer list of members".into()));
         }

@@ -10,6 +10,8 @@
 //! The first byte chooses how far the input gets by itself: entries of raw data, or commands built from a list of
 //! operations, alone or in a group, before some of their bits are flipped.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 
@@ -22,14 +24,16 @@ use crate::core::command::{
 use crate::core::digest::RangeDigest;
 use crate::core::forwarding::{Origin, RequestId};
 use crate::core::judge::NoData;
-use crate::core::member_list::MemberList;
+use crate::core::member_list::{FOUNDER, ListedMember, MemberList, MemberRole, NOT_JOINED};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Error};
-use crate::types::{ApplyState, BOOTSTRAP_EPOCH, LogIndex, NEWEST_LEVEL, NodeId, Version};
+use crate::types::{ApplyState, BOOTSTRAP_EPOCH, InstanceId, LogIndex, NEWEST_LEVEL, NodeId, Version};
 
 /// Requesters that wait for each entry, whether or not it has so many writes.
 const REQUESTERS: u64 = 3;
+/// Members 1, 2, ... of the region.
+const FOUNDERS: u64 = 3;
 
 /// Applies entries made of `data` and checks what must hold.
 ///
@@ -76,8 +80,15 @@ fn raw_entries(input: &mut Input<'_>) -> Vec<(EntryType, Bytes)> {
 }
 
 /// A command of operations (tag, key, value), each behind its length; tags beyond them seal what came so far into a
-/// group, end the list with a truncation, or end it with flips (place u8, bit u8).
+/// group, end the list with a truncation, or end it with flips (place u8, bit u8). One that begins with another tag is
+/// about the members.
 fn built(input: &mut Input<'_>) -> Bytes {
+    if let Some((&tag @ (OF_LIST | OF_SETTLED), rest)) = input.rest.split_first() {
+        input.rest = rest;
+        let sealed = about_members(tag, input);
+        means_the_same(&Command::parse(sealed.clone()).expect("what was sealed can be read"));
+        return flipped(&sealed, input);
+    }
     let (mut builder, mut writes) = (CommandBuilder::default(), Vec::new());
     let mut wanted = Vec::new();
     let mut truncation = None;
@@ -120,6 +131,47 @@ fn built(input: &mut Input<'_>) -> Bytes {
     };
     assert_eq!(parsed, wanted, "a command says what it was told");
     flipped(&sealed, input)
+}
+
+/// Tags of commands about the members.
+const OF_LIST: u8 = 0xf0;
+const OF_SETTLED: u8 = 0xf1;
+
+/// A list (version, the highest number, members: each number, role and instance), or that one of a version is followed.
+fn about_members(tag: u8, input: &mut Input<'_>) -> Bytes {
+    let version = u64::from(input.byte().unwrap_or(1));
+    if tag == OF_SETTLED {
+        return seal_settled(version);
+    }
+    let highest = NodeId(u64::from(input.byte().unwrap_or(3)));
+    let mut members = BTreeMap::new();
+    for _ in 0..input.byte().unwrap_or(0) % 8 {
+        let [node, role, instance] = [(); 3].map(|()| input.byte().unwrap_or(0));
+        let node = NodeId(1 + u64::from(node) % 16);
+        let member = ListedMember {
+            node,
+            instance: [NOT_JOINED, FOUNDER, InstanceId(u64::from(instance))][usize::from(instance) % 3],
+            address: "a:1".repeat(usize::from(role >> 4)),
+            role: if role & 1 == 0 { MemberRole::Voter } else { MemberRole::Learner },
+            is_preferred: role & 3 == 2,
+            is_drained: role & 4 != 0,
+        };
+        members.insert(node, member);
+    }
+    let somebody = NodeId(1);
+    if !members.values().any(|member| member.role == MemberRole::Voter) {
+        let voter = ListedMember {
+            node: somebody,
+            instance: FOUNDER,
+            address: String::new(),
+            role: MemberRole::Voter,
+            is_preferred: false,
+            is_drained: false,
+        };
+        members.insert(somebody, voter);
+    }
+    let highest = highest.max(*members.keys().next_back().expect("somebody votes"));
+    seal_members(&MemberList { version: version.max(1), highest, members: members.into_values().collect() })
 }
 
 /// An operation that is judged, if it may come next.
@@ -293,7 +345,8 @@ fn meant_bytes<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn apply(entries: Vec<(EntryType, Bytes)>) {
-    let region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
+    let founders: Vec<_> = (1..=FOUNDERS).map(NodeId).collect();
+    let region = Region::bootstrap(&founders);
     let (id, state) = (region.id, ApplyState::BOOTSTRAP);
     let mut applier = Applier::new(Origin { node: NodeId(1), boot: 42 }, NEWEST_LEVEL, region, state);
     let (first, count) = (state.index.get() + 1, entries.len() as u64);
@@ -316,6 +369,12 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
         let truncated = reports().filter_map(|report| report.truncate_to).max();
         assert_eq!(truncated.map(LogIndex::get), wanted.truncated);
         assert!(reports().all(|report| report.raised.is_none()), "the region began with the highest level");
+        let list = reports().filter_map(|report| report.list.as_ref()).next_back();
+        let settled = reports().filter_map(|report| report.settled).max().unwrap_or_default();
+        assert!(list.is_none_or(|list| settled <= list.version), "nobody has followed what is to come");
+        if let Some(members) = wanted.members {
+            assert_eq!((list, settled), (members.list.as_ref(), members.settled));
+        }
     }
     let plain = batches.iter().flat_map(|batch| &batch.writes).filter(|write| write.as_plain().is_some());
     let written = plain.map(|write| write.changes().map(changed).collect::<Vec<_>>());
@@ -351,9 +410,48 @@ fn apply_all(applier: &mut Applier) -> (Vec<ApplyBatch>, Option<Code>) {
 /// Operations with a larger tag are judged: see `judge`.
 const LAST_PLAIN_TAG: u8 = 3;
 
+/// What becomes of lists of members.
+struct Members {
+    list: Option<MemberList>,
+    settled: u64,
+}
+
+impl Members {
+    /// The verdict on a list that comes next, by the rules of `member_list` written down once more.
+    fn take(&mut self, next: MemberList) -> Option<Code> {
+        let before = self.list.as_ref();
+        if next.version != before.map_or(1, |list| list.version + 1) {
+            return Some(Code::Conflict);
+        }
+        let founders = || (1..=FOUNDERS).map(|node| (NodeId(node), FOUNDER));
+        let known: BTreeMap<_, _> = match before {
+            Some(list) => list.members.iter().map(|member| (member.node, member.instance)).collect(),
+            None => founders().collect(),
+        };
+        let highest = before.map_or(NodeId(FOUNDERS), |list| list.highest);
+        let is_fit = |member: &ListedMember| match known.get(&member.node) {
+            Some(&instance) => instance == NOT_JOINED || instance == member.instance,
+            None => member.node > highest,
+        };
+        let last = next.members.last().expect("somebody votes").node;
+        if !next.members.iter().all(is_fit) || next.highest != highest.max(last) {
+            return Some(Code::InvalidArgument);
+        }
+        self.list = Some(next);
+        None
+    }
+
+    fn settle(&mut self, version: u64) {
+        if version <= self.list.as_ref().map_or(0, |list| list.version) {
+            self.settled = self.settled.max(version);
+        }
+    }
+}
+
 /// What entries must do.
-#[derive(Default)]
 struct Wanted {
+    /// None where a change of members makes what may come next unknown here.
+    members: Option<Members>,
     writes: Vec<Vec<Owned>>,
     verdicts: Vec<Verdict>,
     truncated: Option<u64>,
@@ -370,20 +468,37 @@ enum Verdict {
 
 impl Wanted {
     fn of(entries: &[(EntryType, Bytes)], first: u64) -> Self {
-        let mut effects = Self::default();
+        let mut effects = Self {
+            members: Some(Members { list: None, settled: 0 }),
+            writes: Vec::new(),
+            verdicts: Vec::new(),
+            truncated: None,
+            stopped_by: None,
+        };
         for ((kind, data), index) in entries.iter().zip(first..) {
             match (kind, meaning(data)) {
                 (EntryType::EntryConfChange | EntryType::EntryConfChangeV2, _) => {
+                    effects.members = None;
                     effects.verdicts.push(Verdict::Any(number_of(index, 0)));
                 }
                 _ if data.is_empty() => effects.verdicts.push(Verdict::Known(number_of(index, 0), None)),
                 (_, Some(Meaning::Truncate(to))) => effects.truncated = effects.truncated.max(Some(to)),
-                (_, Some(Meaning::Settled(_))) => {}
+                (_, Some(Meaning::Settled(version))) => {
+                    effects.members.iter_mut().for_each(|members| members.settle(version));
+                }
                 (_, Some(Meaning::Level(level))) if level <= NEWEST_LEVEL => {}
                 (_, Some(Meaning::Level(_))) => {
                     return Self { stopped_by: Some(Code::IncompatibleFormat), ..effects };
                 }
-                (_, Some(Meaning::Members(_))) => effects.verdicts.push(Verdict::Any(number_of(index, 0))),
+                (_, Some(Meaning::Members(list))) => {
+                    let number = number_of(index, 0);
+                    let list = MemberList::decode(&list).expect("just read");
+                    let verdict = effects.members.as_mut().map(|members| members.take(list));
+                    effects.verdicts.push(match verdict {
+                        Some(code) => Verdict::Known(number, code),
+                        None => Verdict::Any(number),
+                    });
+                }
                 (_, Some(Meaning::Write(write))) => effects.write(index, vec![write]),
                 (_, Some(Meaning::Group(writes))) => effects.write(index, writes),
                 (_, None) => {
@@ -470,6 +585,39 @@ impl<'a> Input<'a> {
 mod tests {
     use super::*;
     use crate::corpus::replay;
+
+    /// An entry for `raw_entries`.
+    fn raw(data: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(data.len()).expect("short").to_le_bytes();
+        [&[0], &length[..], data].concat()
+    }
+
+    fn list(version: u64, nodes: &[u64]) -> Bytes {
+        let member = |&node: &u64| ListedMember {
+            node: NodeId(node),
+            instance: if node <= FOUNDERS { FOUNDER } else { NOT_JOINED },
+            address: "a:1".to_owned(),
+            role: MemberRole::Voter,
+            is_preferred: false,
+            is_drained: false,
+        };
+        let highest = NodeId(*nodes.last().expect("somebody"));
+        seal_members(&MemberList { version, highest, members: nodes.iter().map(member).collect() })
+    }
+
+    #[test]
+    fn lists_and_what_follows_them_come_in_any_order() {
+        let lists = [list(1, &[1, 2, 3]), list(1, &[1, 2, 4]), list(2, &[1, 4, 5]), list(3, &[1, 3])];
+        let settled = [0, 1, 2, u64::MAX].map(seal_settled);
+        let commands = [&lists[..], &settled[..]].concat();
+        for first in &commands {
+            for second in &commands {
+                for third in &commands {
+                    fuzz_commands(&[&[1], &raw(first)[..], &raw(second), &raw(third)].concat());
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_corpus_of_commands_and_mutations_of_it_hold() {

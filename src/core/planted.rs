@@ -186,6 +186,10 @@ faults! {
     StrangersTurnedAway,
     /// The first region drops a member before the others have.
     KeptByOthersIgnored,
+    /// The first region drops a member although its leader does not know who is part of another by now.
+    KeptUnknownIgnored,
+    /// A leader that has applied its own removal leads on.
+    RemovedLeaderStays,
     /// A member that has joined answers reads before it was given any data.
     ReadBeforeTheData,
 }

@@ -34,7 +34,7 @@ impl SnapshotHead {
         out
     }
 
-    /// Whether raft can begin with it. What a leader makes is; raft panics at anything else.
+    /// Whether a peer can begin with it. What a leader makes is; raft, or the applier, panics at anything else.
     #[must_use]
     pub(crate) fn is_possible(&self) -> bool {
         let members = &self.region.members;
@@ -50,6 +50,7 @@ impl SnapshotHead {
             && members.learners_next.iter().all(|node| has(outgoing, node) && !has(voters, node))
             && (is_joint || (members.learners_next.is_empty() && !members.auto_leave))
             && self.region.floor_index <= self.state.index
+            && self.region.may_have_settled(self.region.settled_version)
             && self.state.index.get() <= LOG_INDEX_MAX
     }
 

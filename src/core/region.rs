@@ -115,6 +115,20 @@ impl Region {
         self.members.voters.is_empty()
     }
 
+    /// The newest list that the configuration is known to have followed, in part or as a whole: it follows no older one.
+    #[must_use]
+    pub(crate) fn followed_version(&self) -> u64 {
+        self.list_version.max(self.settled_version)
+    }
+
+    /// Whether this may be the version of a list that the configuration follows: of the first region, which has the lists,
+    /// no more than that of its own. The others have none to compare it with.
+    #[must_use]
+    pub(crate) fn may_have_settled(&self, version: u64) -> bool {
+        let newest = self.list.as_ref().map_or(0, |list| list.version);
+        self.id != BOOTSTRAP_REGION || version <= newest
+    }
+
     /// All that are part of the configuration in any way, in order of their numbers.
     #[must_use]
     pub(crate) fn all_members(&self) -> Vec<NodeId> {

@@ -98,11 +98,13 @@ pub(crate) fn round(
 
 /// Tells the peer of the first region, before it takes its next step, which members the others still have.
 fn share_kept(peers: &mut Peers) {
-    // A region of which this member has no data yet may have anybody.
-    let knows_all = !peers.values().any(Peer::lacks_data);
-    if knows_all && peers.get(&BOOTSTRAP_REGION).is_some_and(Peer::asks_for_kept) {
-        let others = peers.iter().filter(|(region, _)| **region != BOOTSTRAP_REGION);
-        let kept = others.flat_map(|(_, peer)| peer.all_members()).collect();
+    let Some(version) = peers.get(&BOOTSTRAP_REGION).and_then(Peer::asks_for_kept) else { return };
+    let others = || peers.iter().filter(|(region, _)| **region != BOOTSTRAP_REGION).map(|(_, peer)| peer);
+    // What this member has of a region may be old, or nothing yet, and whom an earlier list named may have come since. Once
+    // the region has settled on this list, or on a later one, nobody comes any more who is not in it.
+    let knows_all = others().all(|peer| peer.settled_version() >= version);
+    if knows_all || planted::has(Fault::KeptUnknownIgnored) {
+        let kept = others().flat_map(Peer::all_members).collect();
         peer(peers, BOOTSTRAP_REGION).on_kept(kept);
     }
 }

@@ -64,6 +64,11 @@ fn plan(seed: u16) -> Plan {
     plan.members = plan.members.clamp(2, 5);
     plan.safety = ROUGH_TIMEOUTS * plan.election_timeout();
     plan.load.value_bytes = 8..24;
+    let election = plan.election_timeout();
+    if let Some(change) = &mut plan.members_change {
+        // In so short a time somebody is to come, and somebody to go.
+        change.pause = election;
+    }
     plan
 }
 
@@ -78,6 +83,7 @@ fn live(plan: Plan, mut input: Input<'_>) -> Check {
         }
         match kind {
             0xe0.. => say_broken(&mut cluster, &mut input, &mut lies)?,
+            0xd0..0xd8 => say_to_another(&mut cluster, &mut input, &mut lies)?,
             0xd8..0xe0 => nonsense.push((usize::from(input.number()), unfit(&mut input))),
             _ => step(&mut cluster, kind, &mut input, &mut lies)?,
         }
@@ -151,6 +157,25 @@ fn say_broken(cluster: &mut Cluster, input: &mut Input<'_>, lies: &mut Lies) -> 
         }
     }
     Ok(())
+}
+
+/// Sends a recent message in the name of any machine to any other, whether these are members, were some or may become some.
+fn say_to_another(cluster: &mut Cluster, input: &mut Input<'_>, lies: &mut Lies) -> Check {
+    let number = usize::from(input.number());
+    let [from, to] = [input.number(), input.number()].map(|at| usize::from(at) % cluster.hosts.len());
+    let Some((_, _, bytes)) = cluster.any_sent(number).cloned() else { return Ok(()) };
+    let mut message = network::decode(&bytes).expect("the codec reads what it wrote");
+    readdress(&mut message, NodeId(from as u64 + 1), NodeId(to as u64 + 1));
+    say(cluster, to, message, lies)
+}
+
+fn readdress(message: &mut PeerMessage, from: NodeId, to: NodeId) {
+    match &mut message.body {
+        Body::Raft(raft) => (raft.from, raft.to) = (from.get(), to.get()),
+        Body::Heartbeats(they) => (they.from, they.to) = (from, to),
+        Body::Forward(forward) => (forward.from, forward.to) = (from, to),
+        Body::ForwardAnswer(answer) => (answer.from, answer.to) = (from, to),
+    }
 }
 
 /// Data that may not be in any log, or not in every region's: arbitrary bytes, a command only members may issue, a

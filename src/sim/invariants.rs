@@ -21,7 +21,7 @@ use crate::sim::chosen::{CallId, Chosen, entry_digest};
 use crate::sim::disk::{DiskLog, LogStatus};
 use crate::sim::member::Member;
 use crate::sim::verdicts::Verdicts;
-use crate::types::{ApplyState, LogIndex, RegionId};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, RegionId};
 
 /// Ok if an invariant holds, otherwise how it was violated, in words.
 pub(crate) type Check = Result<(), String>;
@@ -31,6 +31,8 @@ pub(crate) struct Ledger {
     /// For members 1, 2, ...
     logs: Vec<DiskLog>,
     regions: BTreeMap<RegionId, RegionLedger>,
+    /// How many configurations and lists were chosen.
+    configurations: usize,
     is_open: bool,
     broken: Option<String>,
 }
@@ -80,7 +82,7 @@ impl Ledger {
             known: vec![Known::default(); members],
         };
         let regions = regions.iter().map(|region| (region.id, ledger(region))).collect();
-        Self { logs, regions, is_open, broken: None }
+        Self { logs, regions, configurations: 0, is_open, broken: None }
     }
 
     /// The first violation.
@@ -177,6 +179,31 @@ impl Ledger {
                 self.broken = Some(about(member.node, region, &words));
             }
         }
+        let count = self.regions.values().map(|ledger| ledger.chosen.configurations().count()).sum();
+        if self.is_open && count != self.configurations {
+            self.configurations = count;
+            let check = self.first_region_drops_last();
+            self.note(check);
+        }
+    }
+
+    /// Whom the first region has dropped for a list no other has or takes again: it might lead that, and would never know
+    /// that it is to go.
+    fn first_region_drops_last(&self) -> Check {
+        let Some(first) = self.regions.get(&BOOTSTRAP_REGION) else { return Ok(()) };
+        let first = first.chosen.configurations();
+        if first.list().is_none() {
+            return Ok(());
+        }
+        for ledger in self.regions.values() {
+            let members = ledger.chosen.configurations().newest().all_members();
+            let dropped = members.into_iter().find(|node| first.has_dropped(*node));
+            let region = ledger.region;
+            holds(dropped.is_none(), || {
+                format!("region {region} has {dropped:?}, whom region {BOOTSTRAP_REGION} has dropped")
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -220,6 +247,9 @@ impl RegionLedger {
             self.one_leader_a_term(node, now.term)?;
             self.leader_has_all_that_was_chosen(node, now.term, &logs[slot(node)])?;
             self.leader_is_of_an_adjacent_configuration(node, now)?;
+        }
+        if now.leads && (now.conf_ver, true) != (before.conf_ver, before.leads) {
+            leader_votes(member, self.region)?;
         }
         if now.commit != before.commit {
             self.learn_chosen(node, now.commit, logs, effective)?;
@@ -425,6 +455,15 @@ fn behind(node: u64, follower: Known, leader: u64, known: Known) -> Check {
     holds(!concerns || own <= theirs, || {
         format!("{node} shows {own} while its leader {leader} shows no more than {theirs}")
     })
+}
+
+/// Whoever leads votes in the configuration that it has applied: one that was removed steps down at once, or members of the
+/// list would go on following one that is not in it, and that an operator may switch off.
+fn leader_votes(member: &Member, region: RegionId) -> Check {
+    let members = member.peer_of(region).map(|peer| &peer.region().members);
+    let has = |list: &[u64]| list.contains(&member.node);
+    let votes = members.is_none_or(|members| has(&members.voters) || has(&members.voters_outgoing));
+    holds(votes, || format!("{} leads and does not vote any more: {members:?}", member.node))
 }
 
 /// Term, vote and commit never go backwards on a disk.

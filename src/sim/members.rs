@@ -80,6 +80,14 @@ impl Plan {
                 self.regions = self.regions.max(2);
                 (change.pause, change.losses_percent) = (5 * election, 0);
             }
+            Fault::RemovedLeaderStays => {
+                // The entry that removes it is in its log, and nobody has told it yet that it is committed: leaders take their
+                // time to apply it. Then it is elected.
+                (change.pause, change.losses_percent) = (2 * election, 0);
+                self.pace.apply_max = election / 2;
+                self.faults = vec![(FaultKind::Transfer, election), (FaultKind::Isolate, 4 * election)];
+                self.fault_length_max = 4 * election;
+            }
             Fault::OlderListObeyed => {
                 // Who leads another region may get the list late, in a slow raft snapshot of the first.
                 self.regions = self.regions.max(2);

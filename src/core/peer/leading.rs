@@ -155,7 +155,7 @@ impl Peer {
         let members = &self.region.members;
         let node = self.options.node.get();
         let votes = members.voters.contains(&node) || members.voters_outgoing.contains(&node);
-        if self.is_leader() && !votes {
+        if self.is_leader() && !votes && !planted::has(Fault::RemovedLeaderStays) {
             let term = self.raw.raft.term;
             self.raw.raft.become_follower(term, INVALID_ID);
         }

@@ -103,9 +103,15 @@ impl Peer {
         self.region.all_members()
     }
 
-    /// Whether this leader waits to know which members other regions have.
-    pub(crate) fn asks_for_kept(&self) -> bool {
-        self.is_leader() && self.region.list.is_some() && !self.has_followed()
+    /// The newest list on which the configuration has settled, as far as this member has applied that.
+    pub(crate) fn settled_version(&self) -> u64 {
+        self.region.settled_version
+    }
+
+    /// The version of the list by which this leader waits to know which members other regions have, if it does.
+    pub(crate) fn asks_for_kept(&self) -> Option<u64> {
+        let list = self.region.list.as_ref().filter(|_| self.is_leader() && !self.has_followed());
+        list.map(|list| list.version)
     }
 
     /// Those members are part of other regions of this member.
@@ -201,7 +207,7 @@ impl Peer {
 
     fn move_members(&mut self) {
         let Some(list) = self.leadership.moving.list.clone() else { return };
-        let is_old = list.version < self.region.list_version && !planted::has(Fault::OlderListObeyed);
+        let is_old = list.version < self.region.followed_version() && !planted::has(Fault::OlderListObeyed);
         if is_old || !self.may_change_members() {
             return;
         }
@@ -224,7 +230,7 @@ impl Peer {
             Step::Wait(waits) => self.leadership.moving.waits = Some(waits),
             Step::HandOver(to) => self.hand_over_to_one_of(&to),
             Step::Change(mut change) => {
-                let version = list.version.max(self.region.list_version);
+                let version = list.version.max(self.region.followed_version());
                 assert!(
                     version > 0 && !self.raw.raft.has_pending_conf(),
                     "one change is under way at a time"

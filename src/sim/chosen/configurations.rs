@@ -10,7 +10,7 @@ use crate::core::command::Command;
 use crate::core::member_list::MemberList;
 use crate::core::membership;
 use crate::core::region::Region;
-use crate::types::{BOOTSTRAP_REGION, MEMBERS_LEVEL};
+use crate::types::{BOOTSTRAP_REGION, MEMBERS_LEVEL, NodeId};
 
 /// See the module.
 #[derive(Debug)]
@@ -29,6 +29,16 @@ impl Configurations {
     /// The newest one.
     pub(crate) fn newest(&self) -> &Region {
         &self.records.last().expect("it begins with one").1
+    }
+
+    /// How many there were so far; it grows with each.
+    pub(crate) fn count(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether `node` was part of one, and is not part of the newest.
+    pub(crate) fn has_dropped(&self, node: NodeId) -> bool {
+        !self.newest().has_member(node) && self.records.iter().any(|(_, record)| record.has_member(node))
     }
 
     /// The newest list of members, in the first region.
@@ -70,6 +80,10 @@ impl Configurations {
         let list = match Command::parse(entry.data.clone()) {
             Ok(Command::Members(list)) => list,
             Ok(Command::Settled(version)) if version > before.settled_version => {
+                let newest = before.list.as_ref().map_or(0, |list| list.version);
+                if before.id == BOOTSTRAP_REGION && version > newest {
+                    return None;
+                }
                 return Some(Region { settled_version: version, ..before.clone() });
             }
             _ => return None,
@@ -83,7 +97,7 @@ impl Configurations {
         let before = self.newest();
         let change = membership::parse(entry)?;
         let version = membership::list_version(&change)?;
-        if version > 0 && version < before.list_version {
+        if version > 0 && version < before.list_version.max(before.settled_version) {
             return None;
         }
         let mut after = before.clone();

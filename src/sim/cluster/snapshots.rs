@@ -11,6 +11,7 @@ use crate::core::input::Input;
 use crate::core::ports::Errand;
 use crate::core::raft_snapshot::SnapshotMessage;
 use crate::sim::disk::Data;
+use crate::sim::invariants::Check;
 use crate::sim::member::Image;
 use crate::types::{NodeId, RegionId};
 
@@ -46,6 +47,9 @@ impl Cluster {
     }
 
     fn send_snapshot(&mut self, from: usize, message: Box<SnapshotMessage>) {
+        if self.ledger.is_open() {
+            self.ledger.note(names_its_receiver(&message));
+        }
         let boot = self.hosts[from].member.boot();
         let Some(Image { data, .. }) = self.hosts[from].member.take_made(&message) else {
             return self.schedule(0, Event::Snapshot(Step::End { from, boot, message, is_delivered: false }));
@@ -141,4 +145,14 @@ impl Cluster {
             self.schedule_apply(host);
         }
     }
+}
+
+/// Who takes in a raft snapshot is part of the configuration that it then has.
+fn names_its_receiver(message: &SnapshotMessage) -> Check {
+    let SnapshotMessage { from, to, head, .. } = message;
+    if head.region.has_member(*to) {
+        return Ok(());
+    }
+    let (region, index) = (head.region.id, head.state.index);
+    Err(format!("region {region}: {from} sends {to} a snapshot at {index}, of which {to} is no member"))
 }
