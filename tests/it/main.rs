@@ -11,6 +11,7 @@ mod events;
 mod examples;
 mod flow;
 mod fuzz;
+mod golden;
 mod growth;
 mod header;
 mod house;
