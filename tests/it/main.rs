@@ -12,6 +12,7 @@ mod examples;
 mod flow;
 mod fuzz;
 mod golden;
+mod golden_client;
 mod growth;
 mod header;
 mod house;
