@@ -88,7 +88,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         let storage = open_storage(&directory, config, engine_files, first)?;
         Ok((Arc::new(directory), storage))
     })?;
-    let regions = take_regions(&engine, &pending)?;
+    let regions = take_regions(&engine)?;
     let map = Arc::new(region_map(&regions)?);
     let log = Arc::new(log);
     let boot = RandomState::new().hash_one(now().0);
@@ -266,9 +266,10 @@ struct Opened {
     pending: Pending,
 }
 
-/// Opens engine and log, creating both at a first start. The engine comes first: its lock is the last of those that
-/// exclude other processes, and opening the log seals its end, which may write. What a build without versions wrote is
-/// converted once it is known that the store can be opened: from then on that build cannot come back to it.
+/// Opens engine and log, creating both at a first start. A log of a later format is refused before anything is written.
+/// Then the engine comes first: its lock is the last of those that exclude other processes, and opening the log seals its
+/// end, which may write. What a build without versions wrote is converted once it is known that the store can be opened:
+/// from then on that build cannot come back to it.
 fn open_storage(
     directory: &Directory,
     config: &Config,
@@ -282,12 +283,16 @@ fn open_storage(
     };
     let log_options = LogOptions { segment_bytes: config.log_segment_bytes.0, ..LogOptions::default() };
     if directory.content() != Content::Nothing {
+        LogStore::check_formats(&directory.log())?;
         let engine = Engine::open(&directory.data(), &options, directory.lock_guard())?;
         let found = LogStore::read(&directory.log(), log_options)?;
         let regions = engine.regions()?;
         let staging = Staging::open(directory.path())?;
         let mut pending = pending_installs::find(&staging, &found.logs(), &regions)?;
-        let verdict = lost_end::judge(&found, &with_pending(&regions, &pending), config)?;
+        let to_be = with_pending(&regions, &pending);
+        check_levels(&regions)?;
+        check_levels(&to_be)?;
+        let verdict = lost_end::judge(&found, &to_be, config)?;
         convert(directory, &engine)?;
         let (log, mut recovered) = found.open()?;
         pending_installs::settle(&engine, &staging, &log, &mut recovered, &mut pending)?;
@@ -326,10 +331,9 @@ fn convert(directory: &Directory, engine: &Engine) -> Result<()> {
 }
 
 /// The regions on disk. What the engine shows of their values depends on them.
-fn take_regions(engine: &Engine, pending: &Pending) -> Result<Vec<(Region, ApplyState)>> {
+fn take_regions(engine: &Engine) -> Result<Vec<(Region, ApplyState)>> {
     let regions = engine.regions()?;
     check_levels(&regions)?;
-    check_levels(&with_pending(&regions, pending))?;
     engine.set_floors(regions.iter().map(|(region, _)| (region.start_key.as_slice(), floor_of(region))));
     Ok(regions)
 }

@@ -293,7 +293,7 @@ pub fn exported_functions() -> Vec<String> {
 }
 
 /// The names of all functions a header declares, sorted.
-fn declared_functions(header: &str) -> Vec<String> {
+pub fn declared_functions(header: &str) -> Vec<String> {
     let mut names: Vec<String> = header
         .split("\nALMADIA_API")
         .skip(1)

@@ -11,6 +11,8 @@ mod events;
 mod examples;
 mod flow;
 mod fuzz;
+mod golden;
+mod golden_client;
 mod growth;
 mod header;
 mod house;

@@ -88,8 +88,15 @@ fn compiler(source: &str, build: Build) -> Command {
         Build::Thread => Some("-fsanitize=thread"),
     };
     command.args(sanitizer).arg("-fno-omit-frame-pointer");
-    command.arg("-I").arg(repository().join("include")).arg(repository().join(source));
+    command.arg("-I").arg(headers_of(source)).arg(repository().join(source));
     command
+}
+
+/// The directory with the header that a program is compiled with: its own, if one is kept beside the program.
+fn headers_of(source: &str) -> PathBuf {
+    let source = repository().join(source);
+    let own = source.parent().filter(|directory| directory.join("almadia.h").exists());
+    own.map_or_else(|| repository().join("include"), Path::to_owned)
 }
 
 /// Runs a command with a deadline and fails the test unless it exits with 0; returns its output.

@@ -4,9 +4,8 @@
 //! less cannot read it. What always holds: the level is part of the region's record and rises by an entry of the log, so
 //! it is the same on every member at one place of the log, and never falls; a leader proposes that entry only when every
 //! member of the configuration has said in its last handshake that it knows the level, and none of a later level is
-//! proposed, forwarded or accepted before this member has applied it. Whoever has said so never takes it back: its
-//! directory has the form of its build, which the builds before refuse to open. That members of earlier builds are not
-//! connected any more once it has risen is the transport's business.
+//! proposed, forwarded or accepted before this member has applied it. That members of earlier builds are not connected
+//! any more once it has risen is the transport's business, and with it those that had said so and have gone back since.
 
 use bytes::Bytes;
 

@@ -80,7 +80,9 @@ use files::{DiskFiles, Files};
 #[doc(hidden)]
 pub use fuzz::fuzz_recovery;
 
+use marks::FoundMarks;
 use recovery::Recovery;
+use segment::{Segment, segment_number};
 use writer::Log;
 
 /// How a log uses its disk. Not stored: each open may choose differently.
@@ -222,6 +224,25 @@ pub struct LogStore {
 }
 
 impl LogStore {
+    /// Looks at the versions that the files of the log in `dir` have, before anything of the store is written. `dir` must
+    /// be locked by the caller. Blocks while it reads the head of each file, and changes none. What is damaged is left to
+    /// [`read`](Self::read).
+    ///
+    /// # Errors
+    /// `INCOMPATIBLE_FORMAT` with the file, its version and the one that this build reads; what the operating system
+    /// reports.
+    pub(crate) fn check_formats(dir: &Path) -> Result<()> {
+        let io = |error| Error::io("open", dir, &error);
+        let files = DiskFiles::open(dir).map_err(io)?;
+        let names = files.list().map_err(io)?;
+        let marks = FoundMarks::read(&files, &names).map(drop);
+        let numbers = names.iter().filter_map(|name| segment_number(name));
+        let segments = numbers.map(|number| Segment::open(&files, number).map(drop));
+        let mut failures = std::iter::once(marks).chain(segments).filter_map(Result::err);
+        let newer = failures.find(|error| error.code() == Code::IncompatibleFormat);
+        newer.map_or(Ok(()), Err)
+    }
+
     /// Reads the log in `dir`, creating the directory when there is none. `dir` must be locked by the caller. Blocks
     /// while it reads the whole log, and changes no file.
     ///
