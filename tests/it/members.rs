@@ -357,3 +357,50 @@ fn a_removed_leader_hands_over_and_says_that_it_was_removed() {
         refused.is_err_and(|error| error.code() == Code::Removed)
     });
 }
+
+/// Adds member 4 under an address at which nobody is.
+fn add_astray(cluster: &Cluster, nowhere: &str) -> std::sync::mpsc::Receiver<almadia::Result<()>> {
+    let (sender, done) = std::sync::mpsc::channel();
+    let astray =
+        [MemberChange::Add { node: NodeId(4), address: nowhere.to_owned(), role: MemberRole::Voter }];
+    let told = move |answer| drop(sender.send(answer));
+    cluster.store(1).asynchronous().change_members(&astray, Some(HANG_TIMEOUT), told).expect("accepted");
+    done
+}
+
+#[test]
+fn a_new_member_that_is_listed_under_a_wrong_address_finds_the_others() {
+    let mut cluster = Cluster::of_one("m");
+    cluster.grow(1, &[2, 3]);
+    cluster.put(1, b"key", b"");
+
+    let done = add_astray(&cluster, &reserved_addresses(1)[0]);
+    cluster.open(4);
+
+    done.recv_timeout(HANG_TIMEOUT).expect("it is answered").expect("every region follows");
+    assert_eq!(cluster.pairs(4), cluster.pairs(1));
+    let address = cluster.address(4).to_owned();
+    wait_until("the list is corrected", || cluster.store(2).members().members[3].address == address);
+}
+
+#[test]
+fn a_new_member_that_nobody_could_reach_finds_the_others_at_its_next_start() {
+    let mut cluster = Cluster::of_one("m");
+    cluster.grow(1, &[2, 3]);
+    cluster.put(1, b"key", b"");
+    let nowhere = reserved_addresses(1).remove(0);
+    let done = add_astray(&cluster, &nowhere);
+    let mut config = cluster.config(4);
+    config.set("cluster.join", cluster.address(2)).expect("an address");
+    config.set("transport.announce", &nowhere).expect("an address");
+    config.set("transport.listen", cluster.address(4)).expect("an address");
+    cluster.open_with(4, &config);
+    let unheard = cluster.store(4).wait_ready(Duration::ZERO).expect_err("nobody can send it anything");
+    assert_eq!(unheard.code(), Code::ReadTimeout);
+    drop(cluster.stores.remove(&4));
+
+    cluster.open(4);
+
+    done.recv_timeout(HANG_TIMEOUT).expect("it is answered").expect("every region follows");
+    assert_eq!(cluster.pairs(4), cluster.pairs(1));
+}

@@ -94,6 +94,7 @@ impl Members {
         known.is_closing = true;
         let tasks = std::mem::take(&mut known.tasks);
         drop(known);
+        self.asking.close();
         self.news.notify_all();
         for Task { completion, stage, .. } in tasks {
             let code = match stage {
@@ -105,9 +106,13 @@ impl Members {
     }
 
     fn run(self: &Arc<Self>) {
+        self.find_others();
         let (mut spread_at, mut turn) = (now() + spreading::INTERVAL, 0);
         let mut known = self.lock();
         while !known.is_closing {
+            if known.is_refused {
+                known = self.dial_refused(known);
+            }
             let tasks = std::mem::take(&mut known.tasks);
             let mut answers = Vec::new();
             for task in tasks {
@@ -138,7 +143,7 @@ impl Members {
     /// Sleeps until there is news, or something is to be looked at again.
     fn rest<'a>(&self, known: MutexGuard<'a, Known>) -> MutexGuard<'a, Known> {
         let pause = match () {
-            () if !known.tasks.is_empty() => PAUSE,
+            () if !known.tasks.is_empty() || known.is_refused => PAUSE,
             () if self.may_spread(&known) => spreading::INTERVAL,
             () => return self.news.wait(known).unwrap_or_else(PoisonError::into_inner),
         };
@@ -196,7 +201,7 @@ impl Members {
         known: &Known,
         mut task: Task,
     ) -> std::result::Result<Task, (Completion, Result<Reply>)> {
-        let base = known.base(&self.own, &self.configured);
+        let base = known.base(&self.own, &self.before.configured);
         if base.members.is_empty() {
             // This member has joined, and knows of nobody yet.
             task.stage = Stage::Waiting(now() + PAUSE);
