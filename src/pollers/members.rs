@@ -13,6 +13,7 @@ mod spreading;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use self::changing::Task;
 use crate::core::input::Input;
@@ -22,7 +23,8 @@ use crate::core::region_members::RegionMembers;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::regions::RegionMap;
-use crate::transport::{JoinRequest, OpenSockets, Standing, Transport, Welcome, WelcomeRegion};
+use crate::time::now;
+use crate::transport::{BUILD, JoinRequest, OpenSockets, Standing, Transport, Welcome, WelcomeRegion};
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId, LogIndex, NodeId, RegionId};
 
 /// This member, to the others.
@@ -122,6 +124,12 @@ pub struct MemberStatus {
     pub lag_entries: u64,
     /// How many regions it leads, as far as this member knows.
     pub led_regions: u64,
+    /// For how long this member has heard nothing of it, on any connection; zero of itself, and `None` if it never has since
+    /// it was opened. Members that do not lead have little to say to each other.
+    pub last_heard: Option<Duration>,
+    /// The version of the library that it runs, as it said when it connected last; empty if it has not since this member
+    /// was opened, or runs a release that does not say.
+    pub version: String,
 }
 
 impl Members {
@@ -286,7 +294,21 @@ impl Members {
         let known = self.lock();
         let list = known.base(&self.own, &self.before.configured);
         let status = |member: &ListedMember| known.status(member, self.own.node, &leaders, &lasts);
-        (list.version, list.members.iter().map(status).collect())
+        let mut members: Vec<_> = list.members.iter().map(status).collect();
+        drop(known);
+        members
+            .iter_mut()
+            .for_each(|member| (member.last_heard, member.version) = self.heard_of(member.node));
+        (list.version, members)
+    }
+
+    /// How long ago `node` was heard last, and which version of the library it runs.
+    fn heard_of(&self, node: NodeId) -> (Option<Duration>, String) {
+        if node == self.own.node {
+            return (Some(Duration::ZERO), BUILD.to_owned());
+        }
+        let heard = self.transport().and_then(|transport| transport.heard_of(node));
+        heard.map_or_else(Default::default, |(at, build)| (Some(now().since(at)), build))
     }
 
     /// For what the regions wait that this member leads, and which have not followed, as sentences.
@@ -413,6 +435,9 @@ impl Known {
             is_live: node == own || (!seen.is_empty() && seen.iter().all(|(_, is_live)| *is_live)),
             lag_entries: seen.iter().map(|(lag, _)| lag).sum(),
             led_regions: leaders.iter().filter(|leader| **leader == node).count() as u64,
+            // The transport knows.
+            last_heard: None,
+            version: String::new(),
         }
     }
 }

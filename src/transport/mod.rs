@@ -45,6 +45,7 @@ mod direct;
 pub(crate) mod frame;
 mod frame_writer;
 pub(crate) mod handshake;
+mod heard;
 mod incoming;
 mod joining;
 mod link;
@@ -99,7 +100,11 @@ use crate::core::ports::PeerMessage;
 use crate::core::raft_snapshot::SnapshotMessage;
 use crate::error::{Code, Error, Result};
 use crate::process::panics;
+use crate::time::Timestamp;
 use crate::types::{ClusterId, InstanceId, NEWEST_LEVEL, NodeId};
+
+/// The version of this build, as members tell each other.
+pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// The longest frame, in bytes, unless the options say otherwise.
 pub const FRAME_BYTES_MAX: u32 = 64 << 20;
@@ -338,6 +343,12 @@ impl Transport {
         peers::list_refused(&self.network).is_ok()
     }
 
+    /// When the peer `node` was heard last, and the version of its build, empty if it does not say; `None` if it was never
+    /// heard since it is a peer.
+    pub(crate) fn heard_of(&self, node: NodeId) -> Option<(Timestamp, String)> {
+        self.network.peers.find(node).and_then(|peer| peer.heard.get())
+    }
+
     /// Queues a raft snapshot to be sent on a connection of its own, and returns at once. [`Sending::ended`] is called
     /// exactly once. At most two are sent at a time, one for each region of a member. One that still waits is replaced by a
     /// newer one of the same region for the same member, and so ends.
@@ -392,6 +403,7 @@ impl Network {
             level: NEWEST_LEVEL,
             purpose: Purpose::Messages,
             announced: options.announce.clone(),
+            build: BUILD.to_owned(),
         }
     }
 

@@ -381,3 +381,23 @@ fn who_got_no_thread_is_not_dialed_once_it_is_not_listed_any_more() {
     assert!(one.transport.dial_refused());
     assert_eq!(one.transport.network.peers.count(), 0);
 }
+
+#[test]
+fn of_a_peer_it_is_known_when_it_was_heard_last_and_which_build_it_is() {
+    let (one, two) = (start(options(269, &[])), start(options(270, &[])));
+    list(&one, &[(270, address_of(&two)), (271, reserved_address())]);
+    assert_eq!(one.transport.heard_of(NodeId(271)), None, "it was never there");
+    connect(&one, 269, &two, 270);
+    let (at, build) = one.transport.heard_of(NodeId(270)).expect("it has shaken hands");
+    assert_eq!(build, env!("CARGO_PKG_VERSION"));
+
+    list(&two, &[(269, address_of(&one))]);
+    connect(&two, 270, &one, 269);
+
+    let (later, _) = one.transport.heard_of(NodeId(270)).expect("heard again");
+    assert!(later > at && later <= crate::time::now());
+    assert!(two.transport.heard_of(NodeId(269)).is_some());
+    two.transport.shutdown();
+    assert!(one.transport.heard_of(NodeId(270)).is_some(), "what it said stays true");
+    assert_eq!(one.transport.heard_of(NodeId(272)), None);
+}

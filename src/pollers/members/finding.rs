@@ -21,7 +21,7 @@ impl Members {
         if !self.lock().knows_nobody() {
             return;
         }
-        match transport::ask(addresses, request, Timestamp(u64::MAX), &self.asking) {
+        match transport::ask(addresses, request, Timestamp::NEVER, &self.asking) {
             Ok(welcome) if welcome.cluster == self.own.cluster => {
                 info!("was told again of {} members", welcome.members.len());
                 self.tell_transport(|known| known.meet(&welcome.members));

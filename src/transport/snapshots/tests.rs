@@ -111,6 +111,7 @@ pub(super) fn accept_for_snapshot(
                 level: 1,
                 purpose: Purpose::Messages,
                 announced: String::new(),
+                build: String::new(),
             })
         };
         let Ok(Caller::Member(theirs, _)) = handshake::accept(&socket, hello, |_| Ok(())) else {
