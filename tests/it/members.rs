@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use almadia::{
-    Batch, Code, Config, IterOptions, Level, LogIndex, MemberChange, MemberRole, NodeId, SnapshotOptions,
-    Store, WriteOptions,
+    Batch, Code, Config, IterOptions, Level, LogIndex, MemberChange, MemberRole, NodeId, Outcome,
+    SnapshotOptions, Store, WriteOptions,
 };
 use tempfile::TempDir;
 
@@ -403,4 +403,75 @@ fn a_new_member_that_nobody_could_reach_finds_the_others_at_its_next_start() {
 
     done.recv_timeout(HANG_TIMEOUT).expect("it is answered").expect("every region follows");
     assert_eq!(cluster.pairs(4), cluster.pairs(1));
+}
+
+#[test]
+fn a_change_that_ends_by_its_deadline_says_whom_it_waits_for_however_it_was_asked() {
+    let cluster = Cluster::of_one("");
+    cluster.put(1, b"key", b"");
+    let store = cluster.store(1);
+    let short = Some(Duration::from_millis(300));
+    let asked_for = |changes: &[MemberChange]| {
+        let (sender, done) = std::sync::mpsc::channel();
+        let told = move |answer| drop(sender.send(answer));
+        store.asynchronous().change_members(changes, short, told).expect("accepted");
+        [store.change_members(changes, short), done.recv_timeout(HANG_TIMEOUT).expect("it is answered")]
+    };
+    drop(store.change_members(&[cluster.add(2, MemberRole::Voter)], short));
+    wait_until("it is listed", || store.members().members.len() == 2);
+
+    let prefer = [MemberChange::Prefer { node: NodeId(1), is_preferred: true }];
+    wait_until("made in time, twice", || {
+        let answers = asked_for(&prefer).map(|answer| answer.expect_err("node 2 does not come"));
+        let is_made = answers.iter().all(|error| error.code() == Code::Timeout);
+        assert!(!is_made || answers.iter().all(|error| error.detail().contains("node 2")), "{answers:?}");
+        is_made
+    });
+    for answer in asked_for(&[]) {
+        let error = answer.expect_err("node 2 does not come");
+        assert_eq!((error.code(), error.outcome()), (Code::DeadlineBeforeStart, Outcome::NotApplied));
+        assert!(error.detail().contains("node 2"), "{error}");
+    }
+}
+
+#[test]
+fn a_change_without_a_leader_was_certainly_not_made() {
+    let mut cluster = Cluster::of_one("");
+    cluster.grow(1, &[2]);
+    drop(cluster.stores.remove(&2));
+    wait_until("it leads no more", || cluster.store(1).status().leader.is_none());
+    let before = cluster.store(1).members().version;
+
+    let demote = [MemberChange::Demote { node: NodeId(2) }];
+    let refused = cluster.store(1).change_members(&demote, Some(Duration::from_millis(300)));
+
+    let error = refused.expect_err("nobody leads");
+    assert_eq!((error.code(), error.outcome()), (Code::NoLeader, Outcome::NotApplied), "{error}");
+    cluster.open(2);
+    cluster.change(2, &[]);
+    assert_eq!(cluster.store(1).members().version, before);
+}
+
+#[test]
+fn members_know_when_they_heard_each_other_and_which_release_each_runs() {
+    let mut cluster = Cluster::of_one("");
+    let own = cluster.store(1).members().members.remove(0);
+    assert_eq!((own.last_heard, &*own.version), (Some(Duration::ZERO), env!("CARGO_PKG_VERSION")));
+    cluster.grow(1, &[2]);
+    let of_two = |asked: u64| cluster.store(asked).members().members.remove(1);
+    assert_eq!(of_two(2).version, env!("CARGO_PKG_VERSION"));
+    assert!(of_two(1).last_heard.is_some() && of_two(1).version == env!("CARGO_PKG_VERSION"));
+
+    drop(cluster.stores.remove(&2));
+
+    let silent = Duration::from_millis(300);
+    let of_two = |asked: u64| cluster.store(asked).members().members.remove(1);
+    wait_until("it is silent", || of_two(1).last_heard.is_some_and(|ago| ago > silent));
+    assert_eq!(of_two(1).version, env!("CARGO_PKG_VERSION"), "what it said stays true");
+    drop(cluster.stores.remove(&1));
+    let mut config = cluster.config(1);
+    config.set("bootstrap.split_keys", "").expect("keys");
+    cluster.open_with(1, &config);
+    let two = cluster.store(1).members().members.remove(1);
+    assert_eq!((two.last_heard, &*two.version), (None, ""), "not since it was opened");
 }
