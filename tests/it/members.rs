@@ -417,8 +417,10 @@ fn a_change_that_ends_by_its_deadline_says_whom_it_waits_for_however_it_was_aske
         store.asynchronous().change_members(changes, short, told).expect("accepted");
         [store.change_members(changes, short), done.recv_timeout(HANG_TIMEOUT).expect("it is answered")]
     };
-    drop(store.change_members(&[cluster.add(2, MemberRole::Voter)], short));
-    wait_until("it is listed", || store.members().members.len() == 2);
+    wait_until("it is listed", || {
+        drop(store.change_members(&[cluster.add(2, MemberRole::Voter)], short));
+        store.members().members.len() == 2
+    });
 
     let prefer = [MemberChange::Prefer { node: NodeId(1), is_preferred: true }];
     wait_until("made in time, twice", || {
@@ -462,8 +464,10 @@ fn members_know_when_they_heard_each_other_and_which_release_each_runs() {
     assert_eq!(of_two(2).version, env!("CARGO_PKG_VERSION"));
     assert!(of_two(1).last_heard.is_some() && of_two(1).version == env!("CARGO_PKG_VERSION"));
     let third = [cluster.add(3, MemberRole::Learner)];
-    drop(cluster.store(1).change_members(&third, Some(Duration::from_millis(300))));
-    wait_until("it is listed", || cluster.store(1).members().members.len() == 3);
+    wait_until("it is listed", || {
+        drop(cluster.store(1).change_members(&third, Some(Duration::from_millis(300))));
+        cluster.store(1).members().members.len() == 3
+    });
     let three = cluster.store(1).members().members.remove(2);
     assert_eq!((three.last_heard, &*three.version), (None, ""), "it never came");
 
