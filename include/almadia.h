@@ -556,6 +556,18 @@ typedef struct almadia_member {
     int32_t is_live;
     /** 1 when it is not to lead as long as others can; otherwise 0. */
     int32_t is_drained;
+    /**
+     * For how many milliseconds the asked member has heard nothing of it, on any connection; 0 of itself, and
+     * UINT64_MAX if it never has since it was opened, or is shut down. A leader and those that follow it hear each other
+     * all the time; members of which neither leads may have nothing to say to each other for long.
+     */
+    uint64_t last_heard_ms;
+    /**
+     * The version of the library that it runs, as almadia_version_string() gives it there, as it said when it connected last,
+     * NUL-terminated; "" if it has not since the asked member was opened, if that is shut down, and if it runs a release
+     * that does not say. It belongs to the almadia_members and is valid as long as that.
+     */
+    const char *version;
 } almadia_member;
 
 /** What an almadia_op does: one of the ALMADIA_OP_... constants. */
@@ -3281,10 +3293,10 @@ almadia_code almadia_leader_transfer_async(struct almadia_store *store,
  * get. Blocks: yes, for the timeout at most. Threads: any number at once; changes that meet are made one after the other.
  * Codes: ALMADIA_INVALID_ARGUMENT (the changes contradict the list of members or each other, a field has no such value or
  * is not used by its kind, struct_size; the error says which), ALMADIA_UNSUPPORTED (a member runs a release that knows no
- * such changes; a field that this version does not know), ALMADIA_OVERLOADED, ALMADIA_NO_LEADER,
- * ALMADIA_DEADLINE_BEFORE_START (the list was not changed; with a count of 0: a region has not followed in time),
- * ALMADIA_TIMEOUT (the list was or may be changed, and a region has not followed in time; it goes on, and the error says
- * what it waits for), ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_SKIPPED_IN_FLIGHT (outcome unknown),
+ * such changes; a field that this version does not know), ALMADIA_OVERLOADED, ALMADIA_NO_LEADER (the list was not changed,
+ * because nobody led in time), ALMADIA_DEADLINE_BEFORE_START (the list was not changed; with a count of 0: a region has not
+ * followed in time, and the error says what it waits for), ALMADIA_TIMEOUT (the list was or may be changed, and a region
+ * has not followed in time; it goes on, and the error says what it waits for), ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_SKIPPED_IN_FLIGHT (outcome unknown),
  * ALMADIA_REMOVED (this member was removed, perhaps by this change), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED,
  * ALMADIA_WOULD_DEADLOCK.
  */
@@ -3304,8 +3316,8 @@ almadia_code almadia_members_change(struct almadia_store *store,
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a field has no such value or is
  * not used by its kind, struct_size), ALMADIA_UNSUPPORTED (a field that this version does not know), ALMADIA_OVERLOADED,
  * ALMADIA_REMOVED, ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED. The completion has the other codes: those of
- * almadia_members_change, so ALMADIA_INVALID_ARGUMENT too, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT. After
- * ALMADIA_TIMEOUT almadia_members_unsettled says what is waited for.
+ * almadia_members_change, so ALMADIA_INVALID_ARGUMENT too, with the same words, ALMADIA_CANCELLED and
+ * ALMADIA_CANCELLED_IN_FLIGHT.
  */
 ALMADIA_API
 ALMADIA_NODISCARD

@@ -2966,6 +2966,16 @@ struct member {
     std::uint64_t led_regions;
     /** Whether it was heard of lately in each of these regions, of which there is one at least; true for the asked member. */
     bool is_live;
+    /**
+     * For how long the asked member has heard nothing of it, on any connection; 0 of itself, and nothing if it never has since
+     * it was opened, or is shut down. Members of which neither leads may have nothing to say to each other for long.
+     */
+    std::optional<std::chrono::milliseconds> last_heard;
+    /**
+     * The version of the library that it runs, as it said when it connected last; empty if it has not since the asked member
+     * was opened, if that is shut down, and if it runs a release that does not say.
+     */
+    std::string version;
 };
 
 /** The members of a cluster, as one of them saw them at one moment. */
@@ -3367,12 +3377,18 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         result<void> asked = detail::attempt([&](almadia_error **e) { return almadia_members_list(pointer_, &made, e); });
         if (!asked) return std::move(asked).error();
         const std::unique_ptr<almadia_members, freeing> listed(made);
+        const auto ago = [](std::uint64_t ms) {
+            std::optional<std::chrono::milliseconds> heard;
+            if (ms != UINT64_MAX) heard = std::chrono::milliseconds(static_cast<std::int64_t>(ms));
+            return heard;
+        };
         member_list all;
         all.version = almadia_members_version(made);
         almadia_member c = ALMADIA_MEMBER_INIT;
         for (std::size_t index = 0; almadia_members_at(made, index, &c) == ALMADIA_OK; index++)
             all.members.push_back({c.node_id, c.address, static_cast<member_role>(c.role), c.is_preferred != 0,
-                                   c.is_drained != 0, c.settled_regions, c.seen_regions, c.lag_entries, c.led_regions, c.is_live != 0});
+                                   c.is_drained != 0, c.settled_regions, c.seen_regions, c.lag_entries, c.led_regions,
+                                   c.is_live != 0, ago(c.last_heard_ms), c.version});
         std::string_view left = almadia_members_unsettled(made);
         while (!left.empty()) {
             const std::size_t end = std::min(left.find('\n'), left.size());

@@ -46,7 +46,7 @@
 #define ALMADIA_RANGE_DIGEST_INIT {sizeof(almadia_range_digest), {0}, 0, 0}
 #define ALMADIA_SNAPSHOT_OPTIONS_INIT {sizeof(almadia_snapshot_options), 0, 0, 0, ALMADIA_NULL, 0, ALMADIA_NULL, 0, 0}
 #define ALMADIA_LEADER_TRANSFER_OPTIONS_INIT {sizeof(almadia_leader_transfer_options), 0, 0, ALMADIA_NULL, 0}
-#define ALMADIA_MEMBER_INIT {sizeof(almadia_member), 0, ALMADIA_NULL, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ALMADIA_MEMBER_INIT {sizeof(almadia_member), 0, ALMADIA_NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, ALMADIA_NULL}
 #define ALMADIA_MEMBER_CHANGE_INIT {sizeof(almadia_member_change), 0, 0, 0, 0, ALMADIA_NULL, 0, 0}
 #define ALMADIA_ITER_OPTIONS_INIT {sizeof(almadia_iter_options), ALMADIA_NULL, 0, ALMADIA_NULL, 0, ALMADIA_NULL, 0, \
                                    0, 0}

@@ -5,6 +5,7 @@
 //! changed is left to `members_change`.
 
 use std::ffi::{CString, c_char};
+use std::time::Duration;
 
 use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::to_c_text;
@@ -28,19 +29,26 @@ pub const ALMADIA_MEMBER_LEARNER: almadia_member_role = 1;
 /// number of threads may use it at once.
 pub struct almadia_members {
     version: u64,
-    members: Vec<(MemberStatus, CString)>,
+    members: Vec<Listed>,
     unsettled: CString,
 }
 
 impl Boxed for almadia_members {}
 
+/// A member with its texts.
+struct Listed {
+    status: MemberStatus,
+    address: CString,
+    version: CString,
+}
+
 impl From<MemberTable> for almadia_members {
     fn from(MemberTable { version, members, unsettled }: MemberTable) -> Self {
-        let with_text = |member: MemberStatus| {
-            let address = to_c_text(&member.address);
-            (member, address)
+        let with_texts = |status: MemberStatus| {
+            let (address, version) = (to_c_text(&status.address), to_c_text(&status.version));
+            Listed { status, address, version }
         };
-        let members = members.into_iter().map(with_text).collect();
+        let members = members.into_iter().map(with_texts).collect();
         Self { version, members, unsettled: to_c_text(&unsettled.join("\n")) }
     }
 }
@@ -75,16 +83,25 @@ pub struct almadia_member {
     pub is_live: i32,
     /// 1 when it is not to lead as long as others can; otherwise 0.
     pub is_drained: i32,
+    /// For how many milliseconds the asked member has heard nothing of it, on any connection; 0 of itself, and
+    /// UINT64_MAX if it never has since it was opened, or is shut down. A leader and those that follow it hear each other
+    /// all the time; members of which neither leads may have nothing to say to each other for long.
+    pub last_heard_ms: u64,
+    /// The version of the library that it runs, as almadia_version_string() gives it there, as it said when it connected last,
+    /// NUL-terminated; "" if it has not since the asked member was opened, if that is shut down, and if it runs a release
+    /// that does not say. It belongs to the almadia_members and is valid as long as that.
+    pub version: *const c_char,
 }
 
-// SAFETY: repr(C), begins with struct_size, and consists of integers and a pointer, which may be NULL.
+// SAFETY: repr(C), begins with struct_size, and consists of integers and pointers, which may be NULL.
 unsafe impl Extensible for almadia_member {
     const NAME: &'static str = "member";
     const FIRST_SIZE: usize = size_of::<Self>();
 }
 
 impl almadia_member {
-    fn lend(status: &MemberStatus, address: &CString) -> Self {
+    fn lend(Listed { status, address, version }: &Listed) -> Self {
+        let heard_ms = |ago: Duration| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX - 1);
         Self {
             struct_size: size_of::<Self>(),
             node_id: status.node.get(),
@@ -100,6 +117,8 @@ impl almadia_member {
             led_regions: status.led_regions,
             is_live: status.is_live.into(),
             is_drained: status.is_drained.into(),
+            last_heard_ms: status.last_heard.map_or(u64::MAX, heard_ms),
+            version: version.as_ptr(),
         }
     }
 }
@@ -173,9 +192,9 @@ pub unsafe extern "C" fn almadia_members_at(
     boundary::call(ErrorSlot::NONE, || {
         // SAFETY: `members` is NULL or live.
         let members = unsafe { shared(members, "members") }?;
-        let Some((status, address)) = members.members.get(index) else { return Ok(Code::End.number()) };
+        let Some(listed) = members.members.get(index) else { return Ok(Code::End.number()) };
         // SAFETY: `member` is NULL or points to `struct_size` writable bytes.
-        unsafe { extensible::write(member, &almadia_member::lend(status, address)) }?;
+        unsafe { extensible::write(member, &almadia_member::lend(listed)) }?;
         Ok(ALMADIA_OK)
     })
 }

@@ -185,10 +185,10 @@ unsafe fn member_changes(changes: *const almadia_member_change, count: usize) ->
 /// get. Blocks: yes, for the timeout at most. Threads: any number at once; changes that meet are made one after the other.
 /// Codes: ALMADIA_INVALID_ARGUMENT (the changes contradict the list of members or each other, a field has no such value or
 /// is not used by its kind, struct_size; the error says which), ALMADIA_UNSUPPORTED (a member runs a release that knows no
-/// such changes; a field that this version does not know), ALMADIA_OVERLOADED, ALMADIA_NO_LEADER,
-/// ALMADIA_DEADLINE_BEFORE_START (the list was not changed; with a count of 0: a region has not followed in time),
-/// ALMADIA_TIMEOUT (the list was or may be changed, and a region has not followed in time; it goes on, and the error says
-/// what it waits for), ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_SKIPPED_IN_FLIGHT (outcome unknown),
+/// such changes; a field that this version does not know), ALMADIA_OVERLOADED, ALMADIA_NO_LEADER (the list was not changed,
+/// because nobody led in time), ALMADIA_DEADLINE_BEFORE_START (the list was not changed; with a count of 0: a region has not
+/// followed in time, and the error says what it waits for), ALMADIA_TIMEOUT (the list was or may be changed, and a region
+/// has not followed in time; it goes on, and the error says what it waits for), ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_SKIPPED_IN_FLIGHT (outcome unknown),
 /// ALMADIA_REMOVED (this member was removed, perhaps by this change), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED,
 /// ALMADIA_WOULD_DEADLOCK.
 ///
@@ -223,8 +223,8 @@ pub unsafe extern "C" fn almadia_members_change(
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a field has no such value or is
 /// not used by its kind, struct_size), ALMADIA_UNSUPPORTED (a field that this version does not know), ALMADIA_OVERLOADED,
 /// ALMADIA_REMOVED, ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED. The completion has the other codes: those of
-/// almadia_members_change, so ALMADIA_INVALID_ARGUMENT too, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT. After
-/// ALMADIA_TIMEOUT almadia_members_unsettled says what is waited for.
+/// almadia_members_change, so ALMADIA_INVALID_ARGUMENT too, with the same words, ALMADIA_CANCELLED and
+/// ALMADIA_CANCELLED_IN_FLIGHT.
 ///
 /// # Safety
 /// `store` is NULL or live; `changes` is NULL or points to `count` structs of `struct_size` readable bytes, one behind the

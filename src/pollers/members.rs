@@ -3,14 +3,17 @@
 //! Owns the configurations of its regions and the list of members, as its peers publish them, and what follows from them
 //! for the outside: whom the transport knows, who is let in, who may join, and when this member is out. What always holds:
 //! it decides nothing for a region; who was a member before there was a list cannot be joined again; a member that is out
-//! of every region says so to its callers, and its peers go on voting, because others may not know yet. How the list is
-//! changed is left to [`changing`], who leads to [`spreading`].
+//! of every region says so to its callers, and its peers go on voting, because others may not know yet; the transport is told
+//! of the members in the order in which this one came to know of them. How the list is changed is left to [`changing`], who
+//! the others are where a member knows nobody to [`finding`], who leads to [`spreading`].
 
 pub(crate) mod changing;
+mod finding;
 mod spreading;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use self::changing::Task;
 use crate::core::input::Input;
@@ -20,8 +23,8 @@ use crate::core::region_members::RegionMembers;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::regions::RegionMap;
-use crate::transport::{JoinRequest, Welcome, WelcomeRegion};
-use crate::transport::{Standing, Transport};
+use crate::time::now;
+use crate::transport::{BUILD, JoinRequest, OpenSockets, Standing, Transport, Welcome, WelcomeRegion};
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId, LogIndex, NodeId, RegionId};
 
 /// This member, to the others.
@@ -43,17 +46,31 @@ pub(crate) struct Own {
     pub insecure: bool,
 }
 
+/// Whom a member knows before its regions say more, and whom it asks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Acquaintances {
+    /// The members that the configuration names, with their addresses; none where this one joins a cluster.
+    pub configured: Vec<(NodeId, String)>,
+    /// Those of whom this member was told when it was let in, at this start.
+    pub welcomed: Vec<(NodeId, String)>,
+    /// What a member that joins asks, and at which addresses.
+    pub joining: Option<(Vec<String>, JoinRequest)>,
+}
+
 /// See the module.
 pub(crate) struct Members {
     own: Own,
-    /// The members that the configuration names, with their addresses.
-    configured: Vec<(NodeId, String)>,
+    before: Acquaintances,
     regions: Arc<RegionMap>,
     health: Arc<Health>,
     raft: Arc<Mailbox<(RegionId, Input)>>,
     known: Mutex<Known>,
     news: Condvar,
     transport: OnceLock<Weak<Transport>>,
+    /// Held while the transport is told of the members, so that it hears of the newest last.
+    telling: Mutex<()>,
+    /// Those on which this member asks who the others are.
+    asking: OpenSockets,
 }
 
 /// What it uses of the store.
@@ -80,6 +97,8 @@ struct Known {
     /// The list has had this member's own address.
     has_own_address: bool,
     is_closing: bool,
+    /// The system gave the transport no thread for one of them.
+    is_refused: bool,
 }
 
 /// A member as one of them sees it.
@@ -105,21 +124,30 @@ pub struct MemberStatus {
     pub lag_entries: u64,
     /// How many regions it leads, as far as this member knows.
     pub led_regions: u64,
+    /// For how long this member has heard nothing of it, on any connection; zero of itself, and `None` if it never has since
+    /// it was opened. Members that do not lead have little to say to each other.
+    pub last_heard: Option<Duration>,
+    /// The version of the library that it runs, as it said when it connected last; empty if it has not since this member
+    /// was opened, or runs a release that does not say.
+    pub version: String,
 }
 
 impl Members {
     /// What is known at the start.
     pub(crate) fn new(
         own: Own,
-        configured: Vec<(NodeId, String)>,
+        before: Acquaintances,
         Parts { regions, health, raft }: Parts,
         published: impl IntoIterator<Item = (RegionId, RegionMembers)>,
     ) -> Arc<Self> {
-        let mut known = Known { addresses: configured.iter().cloned().collect(), ..Known::default() };
+        let mut known = Known { addresses: before.configured.iter().cloned().collect(), ..Known::default() };
         published.into_iter().for_each(|(region, members)| known.take(region, members));
-        known.peers = known.peers_of(&own, &configured);
+        known.meet(&before.welcomed);
+        known.peers = known.peers_of(&own, &before.configured);
         let (news, transport) = (Condvar::new(), OnceLock::new());
-        Arc::new(Self { own, configured, regions, health, raft, known: Mutex::new(known), news, transport })
+        let (telling, asking) = (Mutex::default(), OpenSockets::default());
+        let known = Mutex::new(known);
+        Arc::new(Self { own, before, regions, health, raft, known, news, transport, telling, asking })
     }
 
     /// The other members, with the addresses to begin with.
@@ -131,25 +159,51 @@ impl Members {
     pub(crate) fn connect(&self, transport: &Arc<Transport>) {
         assert!(self.transport.set(Arc::downgrade(transport)).is_ok(), "a store has one transport");
         // It was made with what was known before.
-        transport.set_peers(self.peers());
+        let _telling = self.telling();
+        self.set_peers(transport, self.peers());
     }
 
     /// A region has other members, or another list of them.
     pub(crate) fn on_moved(&self, region: RegionId, members: RegionMembers) {
-        let mut known = self.lock();
-        known.take(region, members);
-        let peers = known.peers_of(&self.own, &self.configured);
-        let is_out = known.is_out(self.own.node);
-        let changed = (peers != known.peers).then(|| peers.clone());
-        known.peers = peers;
+        self.tell_transport(|known| known.take(region, members));
+        let known = self.lock();
+        let (is_out, has_list) = (known.is_out(self.own.node), known.list.is_some());
         drop(known);
-        if let (Some(peers), Some(transport)) = (changed, self.transport.get().and_then(Weak::upgrade)) {
-            transport.set_peers(peers);
+        if has_list {
+            self.asking.close();
         }
         if is_out {
             self.on_removed();
         }
         self.news.notify_all();
+    }
+
+    /// Takes in what `change` brings, and tells the transport of the members if they are others now.
+    fn tell_transport(&self, change: impl FnOnce(&mut Known)) {
+        let _telling = self.telling();
+        let mut known = self.lock();
+        let before = known.peers.clone();
+        change(&mut known);
+        known.peers = known.peers_of(&self.own, &self.before.configured);
+        let changed = (known.peers != before).then(|| known.peers.clone());
+        drop(known);
+        if let (Some(peers), Some(transport)) = (changed, self.transport()) {
+            self.set_peers(&transport, peers);
+        }
+    }
+
+    /// Not to be called under the lock of what is known: this may end raft snapshots.
+    fn set_peers(&self, transport: &Transport, peers: Vec<(NodeId, String)>) {
+        let is_refused = !transport.set_peers(peers);
+        self.lock().is_refused = is_refused;
+    }
+
+    fn telling(&self) -> MutexGuard<'_, ()> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn transport(&self) -> Option<Arc<Transport>> {
+        self.transport.get().and_then(Weak::upgrade)
     }
 
     /// This member belongs to the cluster no more.
@@ -163,7 +217,7 @@ impl Members {
         let known = self.lock();
         let is_configured = known.regions.values().any(|region| region.has(node));
         let knows_all = known.knows_all();
-        let is_named = self.configured.iter().any(|(named, _)| *named == node);
+        let is_named = self.before.configured.iter().any(|(named, _)| *named == node);
         match &known.list {
             _ if is_configured => Standing::Member,
             Some(list) if list.get(node).is_some() => Standing::Member,
@@ -238,9 +292,23 @@ impl Members {
             .map(|&region| (region, self.health.status(region).last_index))
             .collect();
         let known = self.lock();
-        let list = known.base(&self.own, &self.configured);
+        let list = known.base(&self.own, &self.before.configured);
         let status = |member: &ListedMember| known.status(member, self.own.node, &leaders, &lasts);
-        (list.version, list.members.iter().map(status).collect())
+        let mut members: Vec<_> = list.members.iter().map(status).collect();
+        drop(known);
+        members
+            .iter_mut()
+            .for_each(|member| (member.last_heard, member.version) = self.heard_of(member.node));
+        (list.version, members)
+    }
+
+    /// How long ago `node` was heard last, and which version of the library it runs.
+    fn heard_of(&self, node: NodeId) -> (Option<Duration>, String) {
+        if node == self.own.node {
+            return (Some(Duration::ZERO), BUILD.to_owned());
+        }
+        let heard = self.transport().and_then(|transport| transport.heard_of(node));
+        heard.map_or_else(Default::default, |(at, build)| (Some(now().since(at)), build))
     }
 
     /// For what the regions wait that this member leads, and which have not followed, as sentences.
@@ -269,6 +337,24 @@ impl Known {
             self.list = Some(Arc::clone(list));
         }
         self.regions.insert(region, members);
+    }
+
+    /// Takes in members of whom this one was told otherwise than by its regions.
+    fn meet(&mut self, members: &[(NodeId, String)]) {
+        for (node, address) in members {
+            self.peers.push((*node, String::new()));
+            if !address.is_empty() {
+                self.addresses.insert(*node, address.clone());
+            }
+        }
+    }
+
+    /// Whether this member was let in, has nothing of the first region yet, and knows of nobody where to reach him.
+    fn knows_nobody(&self) -> bool {
+        let first = self.regions.get(&BOOTSTRAP_REGION);
+        first.is_none_or(|region| region.members.is_empty())
+            && self.list.is_none()
+            && self.peers.iter().all(|(_, address)| address.is_empty())
     }
 
     /// Whether this member was given all regions. Of others it cannot say who belongs to them.
@@ -349,6 +435,9 @@ impl Known {
             is_live: node == own || (!seen.is_empty() && seen.iter().all(|(_, is_live)| *is_live)),
             lag_entries: seen.iter().map(|(lag, _)| lag).sum(),
             led_regions: leaders.iter().filter(|leader| **leader == node).count() as u64,
+            // The transport knows.
+            last_heard: None,
+            version: String::new(),
         }
     }
 }

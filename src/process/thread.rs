@@ -30,6 +30,8 @@ thread_local! {
 /// # Errors
 /// When the operating system cannot create another thread.
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    #[cfg(test)]
+    refusals::meet(name)?;
     without_signals(|| {
         Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
             IS_INTERNAL.set(true);
@@ -153,5 +155,39 @@ fn take_file_size_signal() {
         libc::sigemptyset(only.as_mut_ptr());
         libc::sigaddset(only.as_mut_ptr(), libc::SIGXFSZ);
         libc::sigtimedwait(only.as_ptr(), std::ptr::null_mut(), &raw const at_once);
+    }
+}
+
+/// Threads that tests have refused, in the library's own test builds.
+#[cfg(test)]
+pub(crate) mod refusals {
+    use std::io;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    static REFUSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    /// No thread gets this name until what is returned is dropped.
+    pub(crate) fn plant(name: &str) -> Planted {
+        lock().push(name.to_owned());
+        Planted(name.to_owned())
+    }
+
+    /// See [`plant`].
+    pub(crate) struct Planted(String);
+
+    impl Drop for Planted {
+        fn drop(&mut self) {
+            lock().retain(|name| *name != self.0);
+        }
+    }
+
+    /// Fails as the operating system does.
+    pub(super) fn meet(name: &str) -> io::Result<()> {
+        let is_refused = lock().iter().any(|refused| refused == name);
+        if is_refused { Err(io::Error::from_raw_os_error(libc::EAGAIN)) } else { Ok(()) }
+    }
+
+    fn lock() -> MutexGuard<'static, Vec<String>> {
+        REFUSED.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -31,7 +31,7 @@ use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
 use crate::pollers::inbox::Inbox;
 use crate::pollers::mailbox::Mailbox;
-use crate::pollers::members::{self, Members, Own, Parts};
+use crate::pollers::members::{self, Acquaintances, Members, Own, Parts};
 use crate::process::descriptors;
 use crate::process::fork::ProcessId;
 use crate::process::logging::raft_logger;
@@ -51,7 +51,7 @@ use crate::store::pending_installs::{self, Pending};
 use crate::store::threads::Threads;
 use crate::store::{Inner, Timeouts};
 use crate::time::now;
-use crate::transport::{self, JoinRequest, Welcome, WelcomeRegion};
+use crate::transport::{self, JoinRequest, OpenSockets, Welcome, WelcomeRegion};
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
 use crate::types::{
     ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, CONDITIONS_LEVEL, ClusterId, NEWEST_LEVEL, NodeId,
@@ -81,13 +81,14 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let engine_files = take_descriptors(others)?;
     // What is written here must not end the host when it limits the size of its files; and the engine starts its own
     // threads, on which the host's signal handlers must not run either.
-    let (directory, Opened { engine, log, recovered, staging, pending }) = thread::without_signals(|| {
+    let (directory, opened, welcomed) = thread::without_signals(|| {
         let mut directory =
             Directory::open(path, &identity).map_err(|error| naming_split_keys(error, split_keys))?;
-        let first = first_regions_of(&mut directory, config, &members, split_keys)?;
+        let (first, welcomed) = first_regions_of(&mut directory, config, &members, split_keys)?;
         let storage = open_storage(&directory, config, engine_files, first)?;
-        Ok((Arc::new(directory), storage))
+        Ok((Arc::new(directory), storage, welcomed))
     })?;
+    let Opened { engine, log, recovered, staging, pending } = opened;
     let regions = take_regions(&engine)?;
     let map = Arc::new(region_map(&regions)?);
     let log = Arc::new(log);
@@ -96,7 +97,8 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
 
     let cluster = directory.cluster();
     let own = own(config, &address, cluster);
-    let shared = share(config, own, configured(config, &members), map, &peers, &engine);
+    let before = acquaintances(config, &members, &directory, welcomed);
+    let shared = share(config, own, before, map, &peers, &engine);
     let appliers = make_appliers(Origin { node, boot }, regions, pending);
 
     let mut threads = Threads::new(&shared);
@@ -126,7 +128,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
 fn share(
     config: &Config,
     own: Own,
-    configured: Vec<(NodeId, String)>,
+    before: Acquaintances,
     regions: Arc<RegionMap>,
     peers: &Peers,
     engine: &Engine,
@@ -137,7 +139,7 @@ fn share(
     let (node, raft) = (own.node, Arc::<Mailbox<_>>::default());
     let published = peers.iter().map(|(region, peer)| (*region, peer.members_now()));
     let parts = Parts { regions: Arc::clone(&regions), health: Arc::clone(&health), raft: Arc::clone(&raft) };
-    let members = Members::new(own, configured, parts, published);
+    let members = Members::new(own, before, parts, published);
     Arc::new(Inner {
         node,
         timeouts: timeouts(config),
@@ -185,28 +187,48 @@ fn own(config: &Config, address: &str, cluster: ClusterId) -> Own {
     }
 }
 
-/// The members that the configuration names: nobody where this one joins a cluster.
-fn configured(config: &Config, members: &[Member]) -> Vec<(NodeId, String)> {
-    if !config.join_addresses().is_empty() {
-        return Vec::new();
+fn acquaintances(
+    config: &Config,
+    members: &[Member],
+    directory: &Directory,
+    welcomed: Vec<(NodeId, String)>,
+) -> Acquaintances {
+    let addresses = config.join_addresses();
+    if addresses.is_empty() {
+        let configured = members.iter().map(|member| (member.node, member.address.clone())).collect();
+        return Acquaintances { configured, ..Acquaintances::default() };
     }
-    members.iter().map(|member| (member.node, member.address.clone())).collect()
+    let joining = Some((addresses.to_vec(), join_request(directory, config, members)));
+    Acquaintances { configured: Vec::new(), welcomed, joining }
 }
 
 /// The regions with which a first start begins: those of a new cluster, or, without data, those of the cluster that lets
-/// this member in. Not used at later starts.
+/// this member in, with whom it says are its members. Not used at later starts.
 fn first_regions_of(
     directory: &mut Directory,
     config: &Config,
     members: &[Member],
     split_keys: &[Vec<u8>],
-) -> Result<Vec<Region>> {
+) -> Result<(Vec<Region>, Vec<(NodeId, String)>)> {
     let addresses = config.join_addresses();
     if addresses.is_empty() || directory.content() != Content::Nothing {
-        return Ok(first_regions(members, split_keys));
+        return Ok((first_regions(members, split_keys), Vec::new()));
     }
     refuse_open_plaintext(config, addresses.iter().map(String::as_str))?;
-    let request = JoinRequest {
+    let request = join_request(directory, config, members);
+    let give_up_at = now() + Duration::from_millis(config.join_timeout_ms);
+    let welcome = transport::ask(addresses, &request, give_up_at, &OpenSockets::default())?;
+    check_welcome(&welcome)?;
+    directory.join(welcome.cluster);
+    let region = |region: WelcomeRegion| {
+        Region::without_data(region.id, region.start_key, region.end_key, region.version)
+    };
+    Ok((welcome.regions.into_iter().map(region).collect(), welcome.members))
+}
+
+/// What a member says that is to be let in.
+fn join_request(directory: &Directory, config: &Config, members: &[Member]) -> JoinRequest {
+    JoinRequest {
         node: NodeId(config.node_id),
         instance: directory.instance(),
         level: NEWEST_LEVEL,
@@ -214,15 +236,7 @@ fn first_regions_of(
         tick_ms: config.tick_ms,
         announced: own_address(config, members),
         cluster_name: config.cluster_name.meaning().0.clone(),
-    };
-    let give_up_at = now() + Duration::from_millis(config.join_timeout_ms);
-    let welcome = transport::ask(addresses, &request, give_up_at, &|| false)?;
-    check_welcome(&welcome)?;
-    directory.join(welcome.cluster);
-    let region = |region: WelcomeRegion| {
-        Region::without_data(region.id, region.start_key, region.end_key, region.version)
-    };
-    Ok(welcome.regions.into_iter().map(region).collect())
+    }
 }
 
 /// Before anything of it is written: what cannot be right must not bind the directory.

@@ -12,7 +12,7 @@ use crate::completion::{Completion, Waiter};
 use crate::core::member_list::MemberChange;
 use crate::error::{Code, Error, Result};
 use crate::metrics::CallType;
-use crate::pollers::members::MemberStatus;
+use crate::pollers::members::{MemberStatus, Members};
 use crate::store::admission::Permit;
 use crate::store::asynchronous::Asynchronous;
 use crate::store::latency::Kind;
@@ -46,7 +46,9 @@ impl Store {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the changes contradict the list or each other, with the reason; `UNSUPPORTED` while a member
-    /// runs an earlier release; `TIMEOUT` when a region has not followed by then, which goes on; and as [`Store::write`].
+    /// runs an earlier release; `TIMEOUT` when a region has not followed by then, which goes on, with what it waits for;
+    /// `NO_LEADER` and `DEADLINE_BEFORE_START` when the list was not changed, and the latter without changes when a region
+    /// has not followed; and as [`Store::write`].
     pub fn change_members(&self, changes: &[MemberChange], timeout: Option<Duration>) -> Result<()> {
         self.inner.counted(CallType::Members, || {
             refuse_in_callback()?;
@@ -54,7 +56,7 @@ impl Store {
             let open = |permit, due| self.inner.waiting(&waiter, Kind::Other, permit, due);
             self.inner.change_members(changes, timeout, open)?;
             let answer = waiter.answer().map(drop);
-            answer.map_err(|error| self.inner.with_what_is_unsettled(error))
+            answer.map_err(|error| with_what_is_unsettled(error, &self.inner.members, changes.is_empty()))
         })
     }
 
@@ -70,7 +72,7 @@ impl Store {
 }
 
 impl Asynchronous<'_> {
-    /// As [`Store::change_members`]; `callback` receives the outcome.
+    /// As [`Store::change_members`]; `callback` receives the outcome, with the errors that has.
     ///
     /// # Errors
     /// `OVERLOADED`, `CLOSED` or `POISONED`.
@@ -84,7 +86,14 @@ impl Asynchronous<'_> {
         F: FnOnce(Result<()>) + Send + 'static,
     {
         self.inner.counted_if_refused(CallType::Members, || {
-            let callback = move |answer: Result<_>| callback(answer.map(drop));
+            // The call is one of those that it keeps.
+            let (members, is_wait) = (Arc::downgrade(&self.inner.members), changes.is_empty());
+            let callback = move |answer: Result<_>| {
+                callback(answer.map(drop).map_err(|error| match members.upgrade() {
+                    Some(members) => with_what_is_unsettled(error, &members, is_wait),
+                    None => error,
+                }));
+            };
             let sink = self.sink_of(CallType::Members, Kind::Other, None, callback)?;
             self.accept(sink, |open| self.inner.change_members(changes, timeout, open))
         })
@@ -106,12 +115,15 @@ impl Inner {
         self.members.change(changes.to_vec(), deadline, completion);
         Ok(())
     }
+}
 
-    fn with_what_is_unsettled(&self, error: Error) -> Error {
-        if error.code() != Code::Timeout {
-            return error;
-        }
-        let unsettled = self.members.unsettled();
-        if unsettled.is_empty() { error } else { Error::with_detail(Code::Timeout, unsettled.join("; ")) }
-    }
+/// The error of a change, or only a wait for those before, with what the regions wait for, if they were waited for.
+fn with_what_is_unsettled(error: Error, members: &Members, is_wait: bool) -> Error {
+    let has_waited = match error.code() {
+        Code::Timeout => true,
+        Code::DeadlineBeforeStart => is_wait,
+        _ => false,
+    };
+    let unsettled = if has_waited { members.unsettled() } else { Vec::new() };
+    if unsettled.is_empty() { error } else { error.and(&unsettled.join("; ")) }
 }

@@ -234,6 +234,7 @@ fn welcome(network: &Arc<Network>, theirs: &Hello, protocol: Protocol, socket: &
     if !receiver::is_of_newest_boot(peer, theirs.boot_count) {
         return break_off(socket);
     }
+    peer.heard.shook_hands(time::now(), theirs);
     if peer.announce(&theirs.announced) {
         info!("node {} says that it is at {} now", theirs.from, theirs.announced);
         network.inbound.announced(theirs.from, &theirs.announced);

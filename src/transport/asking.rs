@@ -2,15 +2,15 @@
 //!
 //! Owns the asking: one address after the other, again and again, until a member lets it in. What always holds: it speaks
 //! the newest version of the protocol only; an answer that waiting cannot change ends the asking at once, and otherwise it
-//! ends when its time is up. What is said is that of [`joining`](super::joining), in the form of a part of a handshake; a
+//! ends when its time is up, or soon after the list of its sockets is closed. What is said is that of [`joining`](super::joining), in the form of a part of a handshake; a
 //! refusal is that of a handshake.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::info;
-use socket2::Socket;
 
 use super::deadlined::Deadlined;
 use super::dial::{CONNECT_TIMEOUT, Lookup};
@@ -20,14 +20,14 @@ use super::joining::{
     welcome_body,
 };
 use super::protocol::Protocol;
-use super::sockets::new_socket;
+use super::sockets::{OpenSockets, new_socket};
 use crate::error::{Code, Error};
 use crate::time::{self, Timestamp};
 
 /// How long to wait before all addresses are tried again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often that wait checks whether it was cancelled.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long an attempt may take at least, however little time is left.
+const ATTEMPT_MIN: Duration = Duration::from_millis(50);
 
 /// What is sent to ask.
 fn request_bytes(request: &JoinRequest) -> Vec<u8> {
@@ -57,19 +57,20 @@ fn read_answer(stream: &mut impl Read) -> Result<Welcome, HandshakeError> {
 }
 
 /// Asks the members at `addresses`, one after the other and again and again, to let this one in. Returns soon after
-/// `give_up_at`, or after `is_cancelled` says so: within the time that an attempt at one address may take.
+/// `give_up_at`, within the time that an attempt at one address may take; and at once, but for a lookup of a name, when
+/// `sockets` are closed.
 ///
 /// # Errors
 /// `NETWORK` when the time is up, with what came of each address; `INVALID_CONFIG` for a refusal that waiting does not
-/// change; `CANCELLED`.
+/// change; `CANCELLED` when `sockets` are closed.
 pub(crate) fn ask(
     addresses: &[String],
     request: &JoinRequest,
     give_up_at: Timestamp,
-    is_cancelled: &dyn Fn() -> bool,
+    sockets: &OpenSockets,
 ) -> Result<Welcome, Error> {
     check(request)?;
-    let asking = Asking { request, give_up_at, is_cancelled };
+    let asking = Asking { request, give_up_at, sockets };
     let mut reasons = vec!["it was not asked yet".to_owned(); addresses.len()];
     loop {
         for (address, reason) in addresses.iter().zip(&mut reasons) {
@@ -136,22 +137,22 @@ fn timed_out(request: &JoinRequest, addresses: &[String], reasons: &[String]) ->
 struct Asking<'a> {
     request: &'a JoinRequest,
     give_up_at: Timestamp,
-    is_cancelled: &'a dyn Fn() -> bool,
+    sockets: &'a OpenSockets,
 }
 
 impl Asking<'_> {
     fn check_wanted(&self) -> Result<(), Error> {
-        if (self.is_cancelled)() { Err(Error::new(Code::Cancelled)) } else { Ok(()) }
+        if self.sockets.is_closed() { Err(Error::new(Code::Cancelled)) } else { Ok(()) }
     }
 
     /// How long something may take that takes no longer than `most`; never nothing, which to the system is no limit.
     fn at_most(&self, most: Duration) -> Duration {
-        self.give_up_at.since(time::now()).clamp(LOOK, most)
+        self.give_up_at.since(time::now()).clamp(ATTEMPT_MIN, most)
     }
 
     /// Asks once at each socket address of `address`, until one answers.
     fn attempt(&self, address: &str) -> Result<Welcome, HandshakeError> {
-        let found = Lookup::begin(address)?.wait(self.is_cancelled)??;
+        let found = Lookup::begin(address)?.wait(&|| self.sockets.is_closed())??;
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address").into();
         for address in found {
             match self.ask_at(address) {
@@ -163,7 +164,9 @@ impl Asking<'_> {
     }
 
     fn ask_at(&self, address: SocketAddr) -> Result<Welcome, HandshakeError> {
-        let socket: Socket = new_socket(address)?;
+        let no_more = || io::Error::new(io::ErrorKind::Interrupted, "nobody is asked any more");
+        // Registered before it connects, so that closing ends this wait too.
+        let socket = self.sockets.register(Arc::new(new_socket(address)?)).ok_or_else(no_more)?;
         socket.connect_timeout(&address.into(), self.at_most(CONNECT_TIMEOUT))?;
         let mut stream = Deadlined::new(&socket, self.at_most(DEADLINE));
         stream.write_all(&request_bytes(self.request))?;
@@ -189,14 +192,7 @@ impl Asking<'_> {
 
     /// Waits before the next round.
     fn pause(&self) {
-        let until = self.give_up_at.min(time::now() + PAUSE);
-        while !(self.is_cancelled)() {
-            let left = until.since(time::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::sleep(left.min(LOOK));
-        }
+        self.sockets.pause(self.give_up_at.since(time::now()).min(PAUSE));
     }
 }
 

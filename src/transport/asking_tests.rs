@@ -4,6 +4,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
+use socket2::Socket;
+
 use super::super::joining::{REQUEST_BYTES, WelcomeRegion, parse_request, parse_welcome};
 use super::*;
 use crate::documented::examples;
@@ -135,7 +137,7 @@ fn a_member_is_let_in_once_it_is_listed_by_whichever_member_it_asks() {
     let (one, two) = (start(options(211, &[])), start(options(212, &[])));
     let addresses = [reserved_address(), address_of(&one), address_of(&two)];
     thread::scope(|scope| {
-        let asking = scope.spawn(|| ask(&addresses, &request(213), later(), &|| false));
+        let asking = scope.spawn(|| ask(&addresses, &request(213), later(), &OpenSockets::default()));
         one.inbound.wait("asked", |state| state.requests.contains(&request(213)));
         two.inbound.update(|state| state.welcome = Some(welcome()));
 
@@ -153,7 +155,8 @@ fn what_waiting_does_not_change_ends_the_asking_at_once_in_the_words_of_a_handsh
         state.standings.insert(NodeId(216), Standing::Removed);
     });
     let refused = |request: JoinRequest| {
-        let error = ask(&[address_of(&member)], &request, later(), &|| false).expect_err("it is refused");
+        let error = ask(&[address_of(&member)], &request, later(), &OpenSockets::default())
+            .expect_err("it is refused");
         assert_eq!(error.code(), Code::InvalidConfig);
         error.detail().to_owned()
     };
@@ -181,7 +184,8 @@ fn what_waiting_does_not_change_ends_the_asking_at_once_in_the_words_of_a_handsh
 
     let (heard, _versions) = mpsc::channel();
     let (before, _acceptor) = build_before(6, 217, heard);
-    let error = ask(&[before], &request(215), later(), &|| false).expect_err("it cannot read that");
+    let error =
+        ask(&[before], &request(215), later(), &OpenSockets::default()).expect_err("it cannot read that");
     assert!(error.detail().contains("version 7"), "{error}");
 }
 
@@ -189,7 +193,8 @@ fn what_waiting_does_not_change_ends_the_asking_at_once_in_the_words_of_a_handsh
 fn a_number_that_another_member_has_is_not_let_in() {
     let member = letting_in(218);
     for node in [0, 218] {
-        let error = ask(&[address_of(&member)], &request(node), soon(), &|| false).expect_err("not let in");
+        let error = ask(&[address_of(&member)], &request(node), soon(), &OpenSockets::default())
+            .expect_err("not let in");
         assert!(error.detail().contains("cluster.node_id"), "{error}");
     }
 }
@@ -200,7 +205,7 @@ fn when_the_time_is_up_each_address_is_named_with_what_came_of_it() {
     let nobody = reserved_address();
     let addresses = [nobody.clone(), address_of(&member), "no port".to_owned()];
 
-    let error = ask(&addresses, &request(220), soon(), &|| false).expect_err("in vain");
+    let error = ask(&addresses, &request(220), soon(), &OpenSockets::default()).expect_err("in vain");
 
     assert_eq!(error.code(), Code::Network);
     let detail = error.detail();
@@ -211,11 +216,21 @@ fn when_the_time_is_up_each_address_is_named_with_what_came_of_it() {
 
 #[test]
 fn asking_ends_when_it_is_cancelled() {
-    let error = ask(&[reserved_address()], &request(221), later(), &|| true).expect_err("cancelled");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let addresses = [silent.local_addr().expect("bound").to_string()];
+    let sockets = OpenSockets::default();
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(&addresses, &request(221), later(), &sockets));
+        let _asked = silent.accept().expect("asked");
+        sockets.close();
+        let error = asking.join().expect("no panic").expect_err("cancelled");
+        assert_eq!(error.code(), Code::Cancelled);
+    });
+    let error = ask(&addresses, &request(221), later(), &sockets).expect_err("cancelled");
     assert_eq!(error.code(), Code::Cancelled);
 
     let unusable = JoinRequest { announced: "a".to_owned(), ..request(221) };
-    let error = ask(&[], &unusable, later(), &|| false).expect_err("nobody could reach it");
+    let error = ask(&[], &unusable, later(), &OpenSockets::default()).expect_err("nobody could reach it");
     assert!(error.detail().contains("transport.announce"), "{error}");
 }
 
@@ -240,7 +255,7 @@ fn an_answer_of_a_stranger_is_not_believed() {
             stream.write_all(&answer).expect("it waits");
         });
 
-        let error = ask(&[address], &request(222), soon(), &|| false).expect_err(words);
+        let error = ask(&[address], &request(222), soon(), &OpenSockets::default()).expect_err(words);
 
         assert!(error.detail().contains(words), "{error}");
         answering.join().expect("no panic");
@@ -267,7 +282,7 @@ fn hostile_requests_cost_their_connection_and_nothing_else() {
     }
     assert!(lock(&member.inbound.state).requests.is_empty(), "none of them is a request");
 
-    assert!(ask(&[address_of(&member)], &request(224), later(), &|| false).is_ok());
+    assert!(ask(&[address_of(&member)], &request(224), later(), &OpenSockets::default()).is_ok());
 }
 
 #[test]

@@ -101,7 +101,8 @@ impl<'a> Dialer<'a> {
 
     fn shake_hands(&mut self, hello: &Hello, protocol: Protocol) -> Result<OpenSocket<'a>, HandshakeError> {
         let socket = self.connect()?;
-        handshake::dial(&socket, hello, protocol, |theirs| self.network.admit(theirs))?;
+        let theirs = handshake::dial(&socket, hello, protocol, |theirs| self.network.admit(theirs))?;
+        self.peer.heard.shook_hands(time::now(), &theirs);
         Ok(socket)
     }
 

@@ -18,9 +18,9 @@
 //! preamble (24): magic (8), protocol version u32, kind u32, body length u32,
 //!                crc32c of kind, length and body u32
 //! hello:         cluster, from, to, instance, election timeout ms, tick ms, boot count, boot, lost end (0 or 1),
-//!                feature level, purpose: u64 each; then the announced address after its length u32; of version 6
-//!                without the address (88), of version 5 without the purpose too (80), of version 4 without the level
-//!                too (72)
+//!                feature level, purpose: u64 each; then the announced address and the version of the build, each after
+//!                its length u32; of version 6 without these two (88), of version 5 without the purpose too (80), of
+//!                version 4 without the level too (72)
 //! refusal:       code u32, text
 //! ```
 //!
@@ -42,8 +42,12 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
 const MAGIC: [u8; 8] = *b"almadia\n";
 const PREAMBLE_BYTES: usize = 24;
-/// Without the announced address.
+/// Without the announced address and the version of the build.
 const HELLO_BYTES: usize = 88;
+/// What two texts take that are empty.
+const LENGTHS_BYTES: usize = 8;
+/// The longest version of a build that crosses.
+const BUILD_BYTES_MAX: usize = 64;
 const HELLO_BYTES_WITHOUT_PURPOSE: usize = 80;
 const HELLO_BYTES_WITHOUT_LEVEL: usize = 72;
 const TEXT_BYTES_MAX: usize = 1000;
@@ -80,6 +84,8 @@ pub(crate) struct Hello {
     /// Where the sender says that it can be reached; empty if it does not, or the version of the hello has no place for
     /// it.
     pub announced: String,
+    /// The version of the sender's build, such as "1.2.3"; empty if the version of the hello has no place for it.
+    pub build: String,
 }
 
 /// What a connection is for. The number crosses the wire.
@@ -466,7 +472,10 @@ fn hung_up() -> io::Error {
 fn is_possible(kind: u32, len: usize, protocol: Protocol) -> bool {
     match kind {
         KIND_HELLO if protocol < Protocol::Seven => len == hello_length(protocol),
-        KIND_HELLO => (HELLO_BYTES + 4..=HELLO_BYTES + 4 + ADDRESS_BYTES_MAX).contains(&len),
+        KIND_HELLO => {
+            let texts = len.checked_sub(HELLO_BYTES + LENGTHS_BYTES);
+            texts.is_some_and(|bytes| bytes <= ADDRESS_BYTES_MAX + BUILD_BYTES_MAX)
+        }
         KIND_JOIN => protocol >= Protocol::Seven && joining::REQUEST_BYTES.contains(&len),
         _ => is_possible_refusal(kind, len),
     }
@@ -476,7 +485,7 @@ pub(super) fn is_possible_refusal(kind: u32, len: usize) -> bool {
     kind == KIND_REFUSAL && (4..=4 + TEXT_BYTES_MAX).contains(&len)
 }
 
-/// Without the announced address.
+/// Without the announced address and the version of the build.
 fn hello_length(protocol: Protocol) -> usize {
     match protocol {
         Protocol::Four => HELLO_BYTES_WITHOUT_LEVEL,
@@ -491,6 +500,7 @@ fn parse_hello(body: &[u8]) -> Result<Hello, HandshakeError> {
     let word = |at: usize| u64::from_le_bytes(words[at]);
     let purpose = Purpose::of_number(words.get(10).map_or(0, |word| u64::from_le_bytes(*word)))
         .ok_or(HandshakeError::Foreign("its connection is for a purpose that this version does not have"))?;
+    let (announced, build) = if rest.is_empty() { Default::default() } else { parse_texts(rest)? };
     Ok(Hello {
         cluster: ClusterId(word(0)),
         from: NodeId(word(1)),
@@ -503,22 +513,33 @@ fn parse_hello(body: &[u8]) -> Result<Hello, HandshakeError> {
         lost_end: word(8) != 0,
         level: words.get(9).map_or(0, |word| u16::try_from(u64::from_le_bytes(*word)).unwrap_or(u16::MAX)),
         purpose,
-        announced: if rest.is_empty() { String::new() } else { parse_address(rest)? },
+        announced,
+        build,
     })
 }
 
-/// The announced address, which takes all of `bytes`.
-fn parse_address(bytes: &[u8]) -> Result<String, HandshakeError> {
-    let (length, text) = bytes.split_first_chunk().ok_or_else(no_address)?;
-    let text = std::str::from_utf8(text).map_err(|_| no_address())?;
-    if u32::from_le_bytes(*length) as usize != text.len() || !is_announceable(text) {
-        return Err(no_address());
+/// The announced address and the version of the build, which take all of `bytes`.
+fn parse_texts(bytes: &[u8]) -> Result<(String, String), HandshakeError> {
+    let texts = split_text(bytes).and_then(|(announced, rest)| Some((announced, split_text(rest)?)));
+    match texts {
+        Some((announced, _)) if !is_announceable(announced) => {
+            Err(HandshakeError::Foreign("what it announces is no address"))
+        }
+        Some((announced, (build, []))) if is_build(build) => Ok((announced.to_owned(), build.to_owned())),
+        _ => Err(HandshakeError::Foreign("its hello has an end that is malformed")),
     }
-    Ok(text.to_owned())
 }
 
-fn no_address() -> HandshakeError {
-    HandshakeError::Foreign("what it announces is no address")
+/// The text at the beginning of `bytes`, after its length u32, and what follows.
+fn split_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((std::str::from_utf8(text).ok()?, rest))
+}
+
+/// Whether this can be the version of a build. It is shown to operators as it is.
+fn is_build(text: &str) -> bool {
+    text.len() <= BUILD_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn parse_refusal(body: &[u8]) -> Refusal {
@@ -529,7 +550,8 @@ fn parse_refusal(body: &[u8]) -> Refusal {
 }
 
 fn hello_bytes(hello: &Hello, protocol: Protocol) -> Vec<u8> {
-    let mut body = Vec::with_capacity(HELLO_BYTES + 4 + hello.announced.len());
+    let mut body =
+        Vec::with_capacity(HELLO_BYTES + LENGTHS_BYTES + hello.announced.len() + hello.build.len());
     let ids = [hello.cluster.get(), hello.from.get(), hello.to.get(), hello.instance.get()];
     let times = [hello.election_timeout_ms, hello.tick_ms, hello.boot_count, hello.boot];
     let rest = [u64::from(hello.lost_end), u64::from(hello.level), hello.purpose as u64];
@@ -539,6 +561,7 @@ fn hello_bytes(hello: &Hello, protocol: Protocol) -> Vec<u8> {
     body.truncate(hello_length(protocol));
     if protocol >= Protocol::Seven {
         joining::put_prefixed(&mut body, hello.announced.as_bytes());
+        joining::put_prefixed(&mut body, hello.build.as_bytes());
     }
     part_bytes(KIND_HELLO, protocol, &body)
 }

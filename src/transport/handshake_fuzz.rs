@@ -39,6 +39,7 @@ fn hello(from: NodeId, to: NodeId) -> Hello {
         level: 1,
         purpose: Purpose::Messages,
         announced: if from == OWN { String::new() } else { format!("db{from}:7001") },
+        build: "0.1.0".to_owned(),
     }
 }
 
@@ -154,9 +155,10 @@ fn begins_with_hello(bytes: &[u8], from: NodeId, to: NodeId) -> Option<(Hello, P
         let told = told.map_or(0, |word| u64::from_le_bytes(*word));
         let is_for_snapshot = protocol >= Protocol::Six && word(80) == Some(&1_u64.to_le_bytes());
         let purpose = if is_for_snapshot { Purpose::Snapshot } else { Purpose::Messages };
-        let announced = if protocol < Protocol::Seven { "" } else { announced_in(bytes)? }.to_owned();
+        let texts = if protocol < Protocol::Seven { ("", "") } else { texts_in(bytes)? };
+        let (announced, build) = (texts.0.to_owned(), texts.1.to_owned());
         let level = u16::try_from(told).unwrap_or(u16::MAX);
-        let good = Hello { level, purpose, announced, ..hello(from, to) };
+        let good = Hello { level, purpose, announced, build, ..hello(from, to) };
         let mut wanted = hello_bytes(&good, protocol);
         if protocol >= Protocol::Five {
             wanted[PREAMBLE_BYTES + 72..PREAMBLE_BYTES + 80].copy_from_slice(&told.to_le_bytes());
@@ -167,11 +169,19 @@ fn begins_with_hello(bytes: &[u8], from: NodeId, to: NodeId) -> Option<(Hello, P
     })
 }
 
-/// The address in a hello, which may be any.
-fn announced_in(bytes: &[u8]) -> Option<&str> {
-    let (length, rest) = bytes.get(PREAMBLE_BYTES + HELLO_BYTES..)?.split_first_chunk::<4>()?;
-    let text = std::str::from_utf8(rest.get(..u32::from_le_bytes(*length) as usize)?).ok()?;
-    is_announceable(text).then_some(text)
+/// The address and the version of the build in a hello, which may be any.
+fn texts_in(bytes: &[u8]) -> Option<(&str, &str)> {
+    let (announced, rest) = text_in(bytes.get(PREAMBLE_BYTES + HELLO_BYTES..)?)?;
+    let (build, _) = text_in(rest)?;
+    let is_shown = |byte: u8| (b'!'..=b'~').contains(&byte);
+    (is_announceable(announced) && build.len() <= 64 && build.bytes().all(is_shown))
+        .then_some((announced, build))
+}
+
+fn text_in(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    Some((std::str::from_utf8(rest.get(..length)?).ok()?, &rest[length..]))
 }
 
 fn dialing(stream: &mut impl Read, protocol: Protocol, bytes: &[u8]) {

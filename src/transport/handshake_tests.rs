@@ -22,6 +22,7 @@ fn hello(from: u64, to: u64) -> Hello {
         level: 1,
         purpose: Purpose::Messages,
         announced: String::new(),
+        build: "0.1.0".to_owned(),
     }
 }
 
@@ -242,7 +243,8 @@ fn the_hellos_on_the_page_of_the_wire_are_what_members_say() {
 
         assert_eq!((spoken, hello.level, hello.purpose), (protocol, level, Purpose::Messages));
         assert_eq!((hello.from, hello.to, hello.boot), (NodeId(3), NodeId(1), 0x99de_8643_dfa0_12d7));
-        assert_eq!(hello.announced, if protocol < Protocol::Seven { "" } else { "db3:7001" });
+        let texts = if protocol < Protocol::Seven { ("", "") } else { ("db3:7001", "0.1.0") };
+        assert_eq!((&*hello.announced, &*hello.build), texts);
         assert_eq!(hello_bytes(&hello, protocol), *said);
     }
 }
@@ -377,4 +379,38 @@ fn what_has_another_length_than_it_tells_takes_no_more_memory_than_comes() {
     assert_eq!(*lengths.borrow(), [16 << 20]);
     assert!(matches!(read, Err(HandshakeError::Io(_))), "it ends before that");
     assert!(read_part(&mut &bytes[..]).is_err_and(|error| matches!(error, HandshakeError::Foreign(_))));
+}
+
+#[test]
+fn both_sides_learn_which_build_the_other_is() {
+    let of = |build: &str, hello| Hello { build: build.to_owned(), ..hello };
+    let longest = "9".repeat(BUILD_BYTES_MAX);
+    for build in ["", "1.2.3-rc.1+abc", &longest] {
+        let (dialed, accepted) = meet(of(build, hello(1, 2)), of("0.2.0", hello(2, 1)));
+
+        assert_eq!(dialed.expect("agreed").build, "0.2.0");
+        assert_eq!(accepted.expect("agreed").build, build);
+    }
+    for protocol in [Protocol::Four, Protocol::Five, Protocol::Six] {
+        let bytes = hello_bytes(&hello(1, 2), protocol);
+        let Ok(Part::Hello(hello, _)) = read_part(&mut &bytes[..]) else { panic!("it is a hello") };
+        assert_eq!(hello.build, "", "{protocol:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_the_version_of_a_build_is_refused_without_an_answer() {
+    let too_long = "9".repeat(BUILD_BYTES_MAX + 1);
+    for build in ["1 2", "1\n2", "\u{1b}[2J", "1\0", "\u{e4}", &too_long] {
+        let bytes = hello_bytes(&Hello { build: build.to_owned(), ..hello(1, 2) }, Protocol::NEWEST);
+
+        let read = read_part(&mut &bytes[..]);
+
+        assert!(matches!(read, Err(HandshakeError::Foreign(_))), "{build:?}");
+    }
+    let good = hello_bytes(&hello(1, 2), Protocol::NEWEST).split_off(PREAMBLE_BYTES);
+    for body in [&good[..good.len() - 5], &[&good[..], b"?"].concat()] {
+        let bytes = part_bytes(KIND_HELLO, Protocol::NEWEST, body);
+        assert!(matches!(read_part(&mut &bytes[..]), Err(HandshakeError::Foreign(_))));
+    }
 }

@@ -50,6 +50,7 @@ pub(super) fn hello_to(member: &Member, from: u64) -> Hello {
         level: 1,
         purpose: Purpose::Messages,
         announced: String::new(),
+        build: String::new(),
     }
 }
 
@@ -251,6 +252,7 @@ pub(super) fn accept_and_never_read(listener: &TcpListener, own: &TransportOptio
             level: 1,
             purpose: Purpose::Messages,
             announced: String::new(),
+            build: String::new(),
         })
     };
     handshake::accept(&socket, hello_for, |_| Ok(())).expect("agreed");

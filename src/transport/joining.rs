@@ -6,7 +6,7 @@
 //! and what to make of the answer to the store.
 //!
 //! ```text
-//! join request: node, level, election timeout ms, tick ms: u64 each; announced address, name of the cluster
+//! join request: node, instance, level, election timeout ms, tick ms: u64 each; announced address, name of the cluster
 //! welcome:      cluster, election timeout ms, tick ms: u64 each;
 //!               number of regions u32, each: id u64, version u64, start key, end key;
 //!               number of members u32, each: node u64, address

@@ -45,6 +45,7 @@ mod direct;
 pub(crate) mod frame;
 mod frame_writer;
 pub(crate) mod handshake;
+mod heard;
 mod incoming;
 mod joining;
 mod link;
@@ -93,13 +94,17 @@ use self::peers::Peers;
 pub(crate) use self::snapshots::Sending;
 pub(crate) use self::snapshots::SnapshotSource;
 use self::snapshots::{Arrivals, Departures};
-use self::sockets::OpenSockets;
+pub(crate) use self::sockets::OpenSockets;
 use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::core::raft_snapshot::SnapshotMessage;
 use crate::error::{Code, Error, Result};
 use crate::process::panics;
+use crate::time::Timestamp;
 use crate::types::{ClusterId, InstanceId, NEWEST_LEVEL, NodeId};
+
+/// The version of this build, as members tell each other.
+pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// The longest frame, in bytes, unless the options say otherwise.
 pub const FRAME_BYTES_MAX: u32 = 64 << 20;
@@ -319,11 +324,29 @@ impl Transport {
 
     /// Makes these the other members, with their addresses as `host:port`; may name this member, which is skipped. New ones
     /// are dialed, and those that are not named are left, also those that came by themselves: they come again if they
-    /// belong here. An address counts if it differs from that of the last call. Does not wait for anything.
-    pub(crate) fn set_peers(&self, peers: Vec<(NodeId, String)>) {
-        if let Err(error) = peers::list(&self.network, peers) {
-            warn!("a member is not dialed until it dials this one: no thread could be started: {error}");
+    /// belong here. An address counts if it differs from that of the last call. Does not wait for anything. False when the
+    /// system gives no thread for one of them: [`dial_refused`](Self::dial_refused) is to be called then, every now and
+    /// then, until it returns true.
+    #[must_use]
+    pub(crate) fn set_peers(&self, peers: Vec<(NodeId, String)>) -> bool {
+        let listed = peers::list(&self.network, peers);
+        if let Err(error) = &listed {
+            warn!("a member is not dialed yet: no thread could be started; retrying: {error}");
         }
+        listed.is_ok()
+    }
+
+    /// Dials those of the last [`set_peers`](Self::set_peers) for which there was no thread. False when there still is none.
+    /// Does not wait for anything.
+    #[must_use]
+    pub(crate) fn dial_refused(&self) -> bool {
+        peers::list_refused(&self.network).is_ok()
+    }
+
+    /// When the peer `node` was heard last, and the version of its build, empty if it does not say; `None` if it was never
+    /// heard since it is a peer.
+    pub(crate) fn heard_of(&self, node: NodeId) -> Option<(Timestamp, String)> {
+        self.network.peers.find(node).and_then(|peer| peer.heard.get())
     }
 
     /// Queues a raft snapshot to be sent on a connection of its own, and returns at once. [`Sending::ended`] is called
@@ -380,6 +403,7 @@ impl Network {
             level: NEWEST_LEVEL,
             purpose: Purpose::Messages,
             announced: options.announce.clone(),
+            build: BUILD.to_owned(),
         }
     }
 

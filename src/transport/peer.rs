@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 
+use super::heard::Heard;
 use super::incoming::Incoming;
 use super::link::Link;
 use super::lock;
@@ -22,6 +23,7 @@ pub(super) struct Peer {
     route: Mutex<Route>,
     pub(super) link: Link,
     pub(super) incoming: Incoming,
+    pub(super) heard: Heard,
     /// All sockets of this peer that a thread may wait on, from the end of the handshake on where the peer dialed.
     pub(super) sockets: OpenSockets,
     /// What the operator was told about raft snapshots to and from this member.
@@ -59,6 +61,7 @@ impl Peer {
             route: Mutex::default(),
             link: Link::new(limits),
             incoming: Incoming::default(),
+            heard: Heard::default(),
             sockets: OpenSockets::default(),
             snapshot_notices: Mutex::default(),
             sender: Mutex::default(),

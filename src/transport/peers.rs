@@ -2,8 +2,8 @@
 //!
 //! Owns which these are, and the beginning and the end of each. What always holds: to look one up takes a lock that is
 //! never held for longer than that takes; who changes the list waits for no thread, and for no lock that is held while
-//! somebody does; those that are gone are kept until their threads have ended; there are at most [`STRANGERS_MAX`] that
-//! are not listed. Who belongs to the cluster is decided elsewhere: a member learns that from its log, which another may
+//! somebody does; those that are gone are kept until their threads have ended; one for which the system gives no thread is
+//! no peer, and is remembered until it gives one; there are at most [`STRANGERS_MAX`] that are not listed. Who belongs to the cluster is decided elsewhere: a member learns that from its log, which another may
 //! be ahead of, so one that is not known to have been removed is let in.
 
 use std::io;
@@ -15,10 +15,11 @@ use log::{info, warn};
 use super::outgoing::Limits;
 use super::peer::Peer;
 use super::{Network, lock, sender, spawn};
-use crate::types::NodeId;
+use crate::types::{MEMBERS_MAX, NodeId};
 
-/// So many members that are not listed may be peers: more do not join a cluster in the time that a member is behind.
-const STRANGERS_MAX: usize = 16;
+/// So many members that are not listed may be peers: all others of the largest cluster, because a member that has joined
+/// lately has heard of nobody yet, and who leads may be the last to come.
+const STRANGERS_MAX: usize = MEMBERS_MAX;
 
 /// See the head of this file.
 #[derive(Default)]
@@ -33,6 +34,8 @@ pub(super) struct Peers {
 struct Changing {
     /// Those whose threads were not seen to have ended.
     gone: Vec<Arc<Peer>>,
+    /// Listed members for which there was no thread, with their addresses: they are no peers yet.
+    refused: Vec<(NodeId, String)>,
     is_closed: bool,
 }
 
@@ -88,24 +91,14 @@ impl Peers {
 /// have changed.
 ///
 /// # Errors
-/// When the system gives no thread for a new one, which then is no peer; the others are.
+/// When the system gives no thread for a new one, which then is no peer until [`list_refused`] gets one; the others are.
 pub(super) fn list(network: &Arc<Network>, members: Vec<(NodeId, String)>) -> io::Result<()> {
     let mut changing = lock(&network.peers.changing);
     if changing.is_closed {
         return Ok(());
     }
     let closed = changing.close_others(&network.peers, &members);
-    let mut result = Ok(());
-    for (node, address) in members.into_iter().filter(|(node, _)| *node != network.options.node) {
-        match network.peers.find(node) {
-            Some(peer) => peer.list(address),
-            None => match changing.begin(network, node, |peer| peer.list(address)) {
-                Ok(_) => {}
-                Err(error) => result = Err(error),
-            },
-        }
-    }
-    network.follow_count();
+    let result = changing.begin_all(network, members);
     drop(changing);
     for node in closed {
         info!("node {node} is no member any more");
@@ -113,6 +106,19 @@ pub(super) fn list(network: &Arc<Network>, members: Vec<(NodeId, String)>) -> io
         network.departures.forget(node);
     }
     result
+}
+
+/// Dials the listed ones for which there was no thread before, as far as there is one now.
+///
+/// # Errors
+/// When there is still none for one of them.
+pub(super) fn list_refused(network: &Arc<Network>) -> io::Result<()> {
+    let mut changing = lock(&network.peers.changing);
+    let refused = std::mem::take(&mut changing.refused);
+    if changing.is_closed || refused.is_empty() {
+        return Ok(());
+    }
+    changing.begin_all(network, refused)
 }
 
 /// The peer `node`, which is made one if it is not, with this address if it is not empty; `None` if there is no room for
@@ -154,6 +160,22 @@ impl Changing {
         let nodes = closed.iter().map(|peer| peer.node).collect();
         self.gone.extend(closed);
         nodes
+    }
+
+    /// Lists these, and remembers those that get no thread.
+    fn begin_all(&mut self, network: &Arc<Network>, members: Vec<(NodeId, String)>) -> io::Result<()> {
+        let (mut refused, mut result) = (Vec::new(), Ok(()));
+        for (node, address) in members.into_iter().filter(|(node, _)| *node != network.options.node) {
+            if let Some(peer) = network.peers.find(node) {
+                peer.list(address);
+            } else if let Err(error) = self.begin(network, node, |peer| peer.list(address.clone())) {
+                refused.push((node, address));
+                result = Err(error);
+            }
+        }
+        self.refused = refused;
+        network.follow_count();
+        result
     }
 
     /// A new peer with its thread; `place` says where it is.

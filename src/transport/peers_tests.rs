@@ -11,6 +11,8 @@ use super::super::protocol::Protocol;
 use super::super::tests::*;
 use super::super::{Standing, TransportOptions};
 use super::*;
+use crate::process::thread::refusals;
+use crate::types::MEMBERS_MAX;
 
 fn address_of(member: &Member) -> String {
     member.transport.local_addr().to_string()
@@ -18,9 +20,8 @@ fn address_of(member: &Member) -> String {
 
 /// Lists these at `member`.
 fn list(member: &Member, peers: &[(u64, String)]) {
-    member
-        .transport
-        .set_peers(peers.iter().map(|(node, address)| (NodeId(*node), address.clone())).collect());
+    let peers = peers.iter().map(|(node, address)| (NodeId(*node), address.clone())).collect();
+    assert!(member.transport.set_peers(peers), "there is a thread for each");
 }
 
 fn peer_of(member: &Member, node: u64) -> Arc<Peer> {
@@ -341,4 +342,62 @@ fn nobody_comes_after_the_transport_was_closed() {
 
     assert_eq!(one.transport.network.peers.count(), 0);
     assert_eq!(hello_to(&one, 261).announced, "");
+}
+
+#[test]
+fn a_member_that_nobody_has_told_of_the_others_hears_as_many_as_a_cluster_can_have() {
+    let newcomer = start(options(264, &[]));
+    let others = 2000..2000 + MEMBERS_MAX as u64 - 1;
+    let _open: Vec<_> = others.clone().map(|node| shake_hands(&newcomer, node)).collect();
+
+    wait_until("let in", || newcomer.transport.network.peers.count() == others.clone().count());
+}
+
+#[test]
+fn a_listed_member_is_dialed_as_soon_as_there_is_a_thread_for_it() {
+    let (one, two) = (start(options(265, &[])), start(options(266, &[])));
+    let refused = refusals::plant("almadia-send-266");
+
+    let peers = vec![(NodeId(266), address_of(&two))];
+    assert!(!one.transport.set_peers(peers), "one is not dialed");
+    assert!(!one.transport.dial_refused(), "nor later");
+    assert!(one.transport.network.peers.find(NodeId(266)).is_none());
+    drop(refused);
+
+    assert!(one.transport.dial_refused(), "nobody is left");
+    connect(&one, 265, &two, 266);
+    assert_eq!(one.transport.network.handshakes.places(), 4 * 2 + 16);
+    assert!(one.transport.dial_refused());
+}
+
+#[test]
+fn who_got_no_thread_is_not_dialed_once_it_is_not_listed_any_more() {
+    let one = start(options(267, &[]));
+    let refused = refusals::plant("almadia-send-268");
+    assert!(!one.transport.set_peers(vec![(NodeId(268), reserved_address())]));
+    drop(refused);
+
+    assert!(one.transport.set_peers(Vec::new()));
+    assert!(one.transport.dial_refused());
+    assert_eq!(one.transport.network.peers.count(), 0);
+}
+
+#[test]
+fn of_a_peer_it_is_known_when_it_was_heard_last_and_which_build_it_is() {
+    let (one, two) = (start(options(269, &[])), start(options(270, &[])));
+    list(&one, &[(270, address_of(&two)), (271, reserved_address())]);
+    assert_eq!(one.transport.heard_of(NodeId(271)), None, "it was never there");
+    connect(&one, 269, &two, 270);
+    let (at, build) = one.transport.heard_of(NodeId(270)).expect("it has shaken hands");
+    assert_eq!(build, env!("CARGO_PKG_VERSION"));
+
+    list(&two, &[(269, address_of(&one))]);
+    connect(&two, 270, &one, 269);
+
+    let (later, _) = one.transport.heard_of(NodeId(270)).expect("heard again");
+    assert!(later > at && later <= crate::time::now());
+    assert!(two.transport.heard_of(NodeId(269)).is_some());
+    two.transport.shutdown();
+    assert!(one.transport.heard_of(NodeId(270)).is_some(), "what it said stays true");
+    assert_eq!(one.transport.heard_of(NodeId(272)), None);
 }

@@ -22,6 +22,7 @@ use super::sockets::break_off;
 use super::{Network, lock, spawn, warn_once};
 use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
+use crate::time;
 use crate::types::NodeId;
 
 /// Messages are delivered once they take this much memory, even if more frames are complete. Messages take up to a
@@ -126,7 +127,7 @@ fn deliver_all(
     loop {
         match frames.fill(&mut socket) {
             Ok(0) => return End::Closed,
-            Ok(_) => {}
+            Ok(_) => peer.heard.note(time::now()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return error.into(),
         }

@@ -22,7 +22,7 @@ use crate::process::descriptors::above_standard;
 
 /// See the head of this file.
 #[derive(Default)]
-pub(super) struct OpenSockets {
+pub(crate) struct OpenSockets {
     state: Mutex<State>,
     closed: Condvar,
 }
@@ -48,7 +48,7 @@ impl OpenSockets {
     }
 
     /// Ends every wait on a registered socket, now and for ever.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         state.is_closed = true;
         for socket in state.open.values() {

@@ -115,7 +115,7 @@ static uint64_t version_of(almadia_store *store)
     return version;
 }
 
-/* The member with this number; all is 0 if there is none. Its address ends with its list, so it is not returned. */
+/* The member with this number; all is 0 if there is none. Its texts end with its list, so they are not returned. */
 static almadia_member member_of(almadia_store *store, uint64_t node)
 {
     almadia_members *members = list_of(store);
@@ -126,9 +126,19 @@ static almadia_member member_of(almadia_store *store, uint64_t node)
         at++;
     if (at == almadia_members_count(members))
         member = none;
-    member.address = NULL;
+    member.address = member.version = NULL;
     almadia_members_free(members);
     return member;
+}
+
+static bool has_said_its_version(almadia_store *store, size_t at)
+{
+    almadia_members *members = list_of(store);
+    almadia_member member = ALMADIA_MEMBER_INIT;
+    bool same = almadia_members_at(members, at, &member) == ALMADIA_OK &&
+                strcmp(member.version, almadia_version_string()) == 0;
+    almadia_members_free(members);
+    return same;
 }
 
 static bool has_address(almadia_store *store, size_t at, const char *address)
@@ -178,6 +188,7 @@ static void one_member_lists_itself(almadia_store *store)
     CHECK(member.struct_size == sizeof member && member.node_id == 1 && strcmp(member.address, addresses[1]) == 0);
     CHECK(member.role == ALMADIA_MEMBER_VOTER && member.is_preferred == 0 && member.is_live == 1);
     CHECK(member.settled_regions == 1 && member.led_regions == 1 && member.lag_entries == 0 && member.is_drained == 0);
+    CHECK(member.last_heard_ms == 0 && strcmp(member.version, almadia_version_string()) == 0);
     CHECK_CODE(ALMADIA_END, almadia_members_at(members, 1, &member));
     CHECK_CODE(ALMADIA_END, almadia_members_at(members, SIZE_MAX, &member));
     CHECK(member.node_id == 1);
@@ -281,6 +292,7 @@ static void a_change_waits_for_those_who_are_to_come(almadia_store *store)
         sched_yield();
 
     CHECK(member_of(store, 2).role == ALMADIA_MEMBER_VOTER && member_of(store, 2).is_live == 0);
+    CHECK(member_of(store, 2).last_heard_ms == UINT64_MAX);
     while (!is_said) {
         members = list_of(store);
         is_said = strstr(almadia_members_unsettled(members), "region 1: node ") != NULL;
@@ -325,6 +337,10 @@ static void one_becomes_three(const char *path, almadia_store *stores[NODES + 1]
     put_with_retries(stores[3], "after", "three");
     CHECK(holds(stores[1], "after", "three") && holds(stores[2], "after", "three"));
     for (uint64_t node = 1; node <= 3; node++) {
+        /* Members connect by themselves. */
+        while (!has_said_its_version(stores[3], node - 1))
+            sched_yield();
+        CHECK(member_of(stores[3], node).last_heard_ms < HANG_MS);
         CHECK(member_of(stores[3], node).role == ALMADIA_MEMBER_VOTER);
         CHECK(has_address(stores[3], node - 1, addresses[node]));
     }

@@ -30,6 +30,7 @@ static void one_member_lists_itself(const almadia::store &store, const std::stri
     CHECK(list.version == 0 && list.unsettled.empty() && list.members.size() == 1);
     const almadia::member &member = list.members[0];
     CHECK(member.node_id == 1 && member.address == address && member.role == almadia::member_role::voter);
+    CHECK(member.last_heard == std::chrono::milliseconds(0) && member.version == almadia_version_string());
     CHECK(member.is_live && !member.is_preferred && !member.is_drained && member.settled_regions == 1 && member.led_regions == 1);
     MUST(store.wait_ready(hang));
     MUST(store.change_members({}));
@@ -89,6 +90,8 @@ static void one_becomes_three(const std::string &path, const std::array<std::str
     const almadia::member_list list = MUST(stores[2].members());
     CHECK(list.version > 0 && list.members.size() == 3 && list.members[2].address == addresses[2]);
     CHECK(list.members[1].role == almadia::member_role::voter);
+    while (MUST(stores[2].members()).members[0].version != almadia_version_string()) std::this_thread::yield();
+    CHECK(MUST(stores[2].members()).members[0].last_heard < hang);
     CHECK(list.members[2].role == almadia::member_role::learner);
 }
 

@@ -115,8 +115,8 @@ fn the_blocks_of_the_c_guide_compile_and_its_programs_run() {
 
     let mut program_ran = false;
     for (number, block) in found.iter().enumerate() {
-        let source = directory.path().join(format!("block{number}.c"));
         if block.starts_with("#include") {
+            let source = directory.path().join(format!("block{number}.c"));
             fs::write(&source, block).expect("the scratch directory is writable");
             let program = source.with_extension("");
             succeed(gcc(&source, directory.path()).arg("-o").arg(&program));
@@ -124,17 +124,45 @@ fn the_blocks_of_the_c_guide_compile_and_its_programs_run() {
             assert_eq!(succeed(Command::new(&program).arg(store)), "v\n");
             program_ran = true;
         } else {
-            let body = format!(
-                "{PREAMBLE}void block(struct surroundings *here);\nvoid block(struct surroundings *here)\n{{\n\
-                 almadia_store *store = here->store; almadia_config *config = here->config;\n\
-                 almadia_cq *cq = here->cq; almadia_error *error = NULL; int answers = here->answers;\n\
-                 (void)store; (void)config; (void)cq; (void)error; (void)answers;\n{block}}}\n"
-            );
-            fs::write(&source, body).expect("the scratch directory is writable");
-            succeed(gcc(&source, directory.path()).args(["-c", "-o"]).arg(source.with_extension("o")));
+            compile_block(number, block, directory.path());
         }
     }
     assert!(program_ran);
+}
+
+/// Compiles a block as the body of a function.
+fn compile_block(number: usize, block: &str, directory: &Path) {
+    let source = directory.join(format!("block{number}.c"));
+    let body = format!(
+        "{PREAMBLE}void block(struct surroundings *here);\nvoid block(struct surroundings *here)\n{{\n\
+         almadia_store *store = here->store; almadia_config *config = here->config;\n\
+         almadia_cq *cq = here->cq; almadia_error *error = NULL; int answers = here->answers;\n\
+         (void)store; (void)config; (void)cq; (void)error; (void)answers;\n{block}}}\n"
+    );
+    fs::write(&source, body).expect("the scratch directory is writable");
+    succeed(gcc(&source, directory).args(["-c", "-o"]).arg(source.with_extension("o")));
+}
+
+#[test]
+fn what_the_guide_to_a_cluster_says_in_c_compiles_and_names_what_there_is() {
+    let page = read("docs/cluster.md");
+    let directory = tempdir().expect("the temporary directory is writable");
+    let found = blocks(&page, "c");
+    assert!(!found.is_empty(), "the guide shows a change of the members");
+
+    for (number, block) in found.iter().enumerate() {
+        compile_block(number, block, directory.path());
+    }
+
+    let header = read("include/almadia.h");
+    let section = page.split("## Failures").next().expect("split gives one part at least");
+    let words = section.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'));
+    let full = words.map(|word| word.replacen("..._", "ALMADIA_MEMBER_CHANGE_", 1));
+    let names: Vec<_> = full.filter(|word| word.to_lowercase().starts_with("almadia_")).collect();
+    assert!(names.iter().any(|name| name == "ALMADIA_MEMBER_CHANGE_DRAIN"), "the table is read");
+    for name in names.iter().map(|name| name.trim_end_matches('.')) {
+        assert!(header.contains(name), "{name} is in the guide and in no header");
+    }
 }
 
 fn gcc(source: &Path, libraries: &Path) -> Command {

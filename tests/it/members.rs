@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use almadia::{
-    Batch, Code, Config, IterOptions, Level, LogIndex, MemberChange, MemberRole, NodeId, SnapshotOptions,
-    Store, WriteOptions,
+    Batch, Code, Config, IterOptions, Level, LogIndex, MemberChange, MemberRole, NodeId, Outcome,
+    SnapshotOptions, Store, WriteOptions,
 };
 use tempfile::TempDir;
 
@@ -356,4 +356,125 @@ fn a_removed_leader_hands_over_and_says_that_it_was_removed() {
         let refused = cluster.store(1).write(&mut batch, &options);
         refused.is_err_and(|error| error.code() == Code::Removed)
     });
+}
+
+/// Adds member 4 under an address at which nobody is.
+fn add_astray(cluster: &Cluster, nowhere: &str) -> std::sync::mpsc::Receiver<almadia::Result<()>> {
+    let (sender, done) = std::sync::mpsc::channel();
+    let astray =
+        [MemberChange::Add { node: NodeId(4), address: nowhere.to_owned(), role: MemberRole::Voter }];
+    let told = move |answer| drop(sender.send(answer));
+    cluster.store(1).asynchronous().change_members(&astray, Some(HANG_TIMEOUT), told).expect("accepted");
+    done
+}
+
+#[test]
+fn a_new_member_that_is_listed_under_a_wrong_address_finds_the_others() {
+    let mut cluster = Cluster::of_one("m");
+    cluster.grow(1, &[2, 3]);
+    cluster.put(1, b"key", b"");
+
+    let done = add_astray(&cluster, &reserved_addresses(1)[0]);
+    cluster.open(4);
+
+    done.recv_timeout(HANG_TIMEOUT).expect("it is answered").expect("every region follows");
+    assert_eq!(cluster.pairs(4), cluster.pairs(1));
+    let address = cluster.address(4).to_owned();
+    wait_until("the list is corrected", || cluster.store(2).members().members[3].address == address);
+}
+
+#[test]
+fn a_new_member_that_nobody_could_reach_finds_the_others_at_its_next_start() {
+    let mut cluster = Cluster::of_one("m");
+    cluster.grow(1, &[2, 3]);
+    cluster.put(1, b"key", b"");
+    let nowhere = reserved_addresses(1).remove(0);
+    let done = add_astray(&cluster, &nowhere);
+    let mut config = cluster.config(4);
+    config.set("cluster.join", cluster.address(2)).expect("an address");
+    config.set("transport.announce", &nowhere).expect("an address");
+    config.set("transport.listen", cluster.address(4)).expect("an address");
+    cluster.open_with(4, &config);
+    let unheard = cluster.store(4).wait_ready(Duration::ZERO).expect_err("nobody can send it anything");
+    assert_eq!(unheard.code(), Code::ReadTimeout);
+    drop(cluster.stores.remove(&4));
+
+    cluster.open(4);
+
+    done.recv_timeout(HANG_TIMEOUT).expect("it is answered").expect("every region follows");
+    assert_eq!(cluster.pairs(4), cluster.pairs(1));
+}
+
+#[test]
+fn a_change_that_ends_by_its_deadline_says_whom_it_waits_for_however_it_was_asked() {
+    let cluster = Cluster::of_one("");
+    cluster.put(1, b"key", b"");
+    let store = cluster.store(1);
+    let short = Some(Duration::from_millis(300));
+    let asked_for = |changes: &[MemberChange]| {
+        let (sender, done) = std::sync::mpsc::channel();
+        let told = move |answer| drop(sender.send(answer));
+        store.asynchronous().change_members(changes, short, told).expect("accepted");
+        [store.change_members(changes, short), done.recv_timeout(HANG_TIMEOUT).expect("it is answered")]
+    };
+    wait_until("it is listed", || {
+        drop(store.change_members(&[cluster.add(2, MemberRole::Voter)], short));
+        store.members().members.len() == 2
+    });
+
+    let prefer = [MemberChange::Prefer { node: NodeId(1), is_preferred: true }];
+    wait_until("made in time, twice", || {
+        let answers = asked_for(&prefer).map(|answer| answer.expect_err("node 2 does not come"));
+        let is_made = answers.iter().all(|error| error.code() == Code::Timeout);
+        assert!(!is_made || answers.iter().all(|error| error.detail().contains("node 2")), "{answers:?}");
+        is_made
+    });
+    for answer in asked_for(&[]) {
+        let error = answer.expect_err("node 2 does not come");
+        assert_eq!((error.code(), error.outcome()), (Code::DeadlineBeforeStart, Outcome::NotApplied));
+        assert!(error.detail().contains("node 2"), "{error}");
+    }
+}
+
+#[test]
+fn a_change_without_a_leader_was_certainly_not_made() {
+    let mut cluster = Cluster::of_one("");
+    cluster.grow(1, &[2]);
+    drop(cluster.stores.remove(&2));
+    wait_until("it leads no more", || cluster.store(1).status().leader.is_none());
+    let before = cluster.store(1).members().version;
+
+    let demote = [MemberChange::Demote { node: NodeId(2) }];
+    let refused = cluster.store(1).change_members(&demote, Some(Duration::from_millis(300)));
+
+    let error = refused.expect_err("nobody leads");
+    assert_eq!((error.code(), error.outcome()), (Code::NoLeader, Outcome::NotApplied), "{error}");
+    cluster.open(2);
+    cluster.change(2, &[]);
+    assert_eq!(cluster.store(1).members().version, before);
+}
+
+#[test]
+fn members_know_when_they_heard_each_other_and_which_release_each_runs() {
+    let mut cluster = Cluster::of_one("");
+    let own = cluster.store(1).members().members.remove(0);
+    assert_eq!((own.last_heard, &*own.version), (Some(Duration::ZERO), env!("CARGO_PKG_VERSION")));
+    cluster.grow(1, &[2]);
+    let of_two = |asked: u64| cluster.store(asked).members().members.remove(1);
+    assert_eq!(of_two(2).version, env!("CARGO_PKG_VERSION"));
+    assert!(of_two(1).last_heard.is_some() && of_two(1).version == env!("CARGO_PKG_VERSION"));
+    let third = [cluster.add(3, MemberRole::Learner)];
+    wait_until("it is listed", || {
+        drop(cluster.store(1).change_members(&third, Some(Duration::from_millis(300))));
+        cluster.store(1).members().members.len() == 3
+    });
+    let three = cluster.store(1).members().members.remove(2);
+    assert_eq!((three.last_heard, &*three.version), (None, ""), "it never came");
+
+    drop(cluster.stores.remove(&2));
+
+    let silent = Duration::from_millis(300);
+    let of_two = |asked: u64| cluster.store(asked).members().members.remove(1);
+    wait_until("it is silent", || of_two(1).last_heard.is_some_and(|ago| ago > silent));
+    assert_eq!(of_two(1).version, env!("CARGO_PKG_VERSION"), "what it said stays true");
 }

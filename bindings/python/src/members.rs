@@ -54,7 +54,7 @@ pub fn table<'py>(py: Python<'py>, table: MemberTable) -> PyResult<Bound<'py, Py
 }
 
 /// The fields of `almadia.membership.Member`.
-type Fields<'a> = (u64, &'a str, &'static str, bool, bool, u64, u64, bool, u64, u64);
+type Fields<'a> = (u64, &'a str, &'static str, bool, bool, u64, u64, bool, u64, u64, Option<f64>, &'a str);
 
 fn fields(member: &MemberStatus) -> Fields<'_> {
     let role = match member.role {
@@ -72,6 +72,8 @@ fn fields(member: &MemberStatus) -> Fields<'_> {
         member.is_live,
         member.lag_entries,
         member.led_regions,
+        member.last_heard.map(|ago| ago.as_secs_f64()),
+        member.version.as_str(),
     )
 }
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from almadia.membership import Change, encoded
 
 from .conftest import without_slow_steps
 
@@ -42,6 +43,29 @@ def test_the_blocks_of_a_guide_work_in_their_order(page: str, tmp_path: Path) ->
     assert shown
 
     run("\n".join(shown), tmp_path)
+
+
+class Asked:
+    """Stands in for a store: takes changes of the members as one does, and makes none."""
+
+    def change_members(self, *changes: Change, timeout: float | None = None) -> None:
+        assert timeout is None or timeout > 0
+        self.encoded = encoded(changes)
+
+
+def test_the_changes_of_the_guide_to_a_cluster_are_ones() -> None:
+    (block,) = blocks("docs/cluster.md")
+    page = (REPOSITORY / "docs/cluster.md").read_text()
+    rows = re.findall(r"^\| .*\| (.*) \|$", page.split("## Failures")[0], re.MULTILINE)
+    shown = [code for row in rows for code in re.findall(r"`([^`]*)`", row)]
+    assert len(shown) > 8
+    namespace: dict[str, object] = {"store": Asked()}
+
+    exec(block, namespace)
+
+    for code in shown:
+        made = eval(code, namespace)
+        assert made is None or encoded([made])
 
 
 ASK_THE_SERVICE = """

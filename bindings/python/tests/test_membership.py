@@ -101,6 +101,7 @@ def test_a_store_lists_itself_before_anybody_changed_the_members(store: almadia.
     assert (table.version, table.unsettled) == (0, ())
     assert (own.node, own.role, own.is_preferred, own.is_live) == (1, "voter", False, True)
     assert (own.settled_regions, own.led_regions) == (1, 1)
+    assert (own.last_heard, own.version) == (0, almadia.__version__)
 
 
 def test_the_configured_members_are_listed(members: list[almadia.Store]) -> None:
@@ -116,6 +117,13 @@ def test_the_configured_members_are_listed(members: list[almadia.Store]) -> None
         assert [member.node for member in table.members] == [1, 2, 3]
         assert all(member.address.startswith("127.0.0.1:") and member.role == "voter" for member in table.members)
         assert sum(member.led_regions for member in table.members) == 1
+
+    def have_all_met() -> bool:
+        """Whether each has heard each, and knows what it runs."""
+        listed = [member for store in members for member in store.members().members]
+        return all(member.last_heard is not None and member.version == almadia.__version__ for member in listed)
+
+    wait_until(have_all_met, seconds=HANG_SECONDS)
 
 
 def test_one_becomes_three(growing: Growing) -> None:

@@ -35,8 +35,42 @@ const OWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Task {
     goal: Goal,
     deadline: Timestamp,
-    completion: Completion,
+    caller: Arc<Caller>,
     stage: Stage,
+}
+
+/// Who waits for a change. Shared with the write of the list: only when that begins has the change begun.
+struct Caller(Mutex<Option<Completion>>);
+
+impl Caller {
+    fn new(completion: Completion) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(completion))))
+    }
+
+    fn answer(&self, answer: Result<Reply>) {
+        let completion = self.lock().take();
+        if let Some(completion) = completion {
+            completion.answer(answer);
+        }
+    }
+
+    fn is_answered(&self) -> bool {
+        self.lock().as_ref().is_none_or(Completion::is_answered)
+    }
+
+    fn start(&self) -> bool {
+        self.lock().as_ref().is_some_and(Completion::start)
+    }
+
+    fn undo_start(&self) {
+        if let Some(completion) = &*self.lock() {
+            completion.undo_start();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Completion>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 enum Goal {
@@ -64,7 +98,8 @@ impl Members {
             return completion.answer(Err(Error::new(Code::Closed)));
         }
         let stage = Stage::Waiting(Timestamp(0));
-        known.tasks.push(Task { goal: Goal::Changes(changes), deadline, completion, stage });
+        let caller = Caller::new(completion);
+        known.tasks.push(Task { goal: Goal::Changes(changes), deadline, caller, stage });
         drop(known);
         self.news.notify_all();
     }
@@ -94,20 +129,25 @@ impl Members {
         known.is_closing = true;
         let tasks = std::mem::take(&mut known.tasks);
         drop(known);
+        self.asking.close();
         self.news.notify_all();
-        for Task { completion, stage, .. } in tasks {
+        for Task { caller, stage, .. } in tasks {
             let code = match stage {
                 Stage::Waiting(_) => Code::Closed,
                 Stage::Writing(..) | Stage::Following(_) => Code::ShutdownInFlight,
             };
-            completion.answer(Err(Error::new(code)));
+            caller.answer(Err(Error::new(code)));
         }
     }
 
     fn run(self: &Arc<Self>) {
+        self.find_others();
         let (mut spread_at, mut turn) = (now() + spreading::INTERVAL, 0);
         let mut known = self.lock();
         while !known.is_closing {
+            if known.is_refused {
+                known = self.dial_refused(known);
+            }
             let tasks = std::mem::take(&mut known.tasks);
             let mut answers = Vec::new();
             for task in tasks {
@@ -120,8 +160,8 @@ impl Members {
             self.follow_own_address(&mut known);
             if !answers.is_empty() {
                 drop(known);
-                for (completion, answer) in answers {
-                    completion.answer(answer);
+                for (caller, answer) in answers {
+                    caller.answer(answer);
                 }
                 known = self.lock();
                 continue;
@@ -138,7 +178,7 @@ impl Members {
     /// Sleeps until there is news, or something is to be looked at again.
     fn rest<'a>(&self, known: MutexGuard<'a, Known>) -> MutexGuard<'a, Known> {
         let pause = match () {
-            () if !known.tasks.is_empty() => PAUSE,
+            () if !known.tasks.is_empty() || known.is_refused => PAUSE,
             () if self.may_spread(&known) => spreading::INTERVAL,
             () => return self.news.wait(known).unwrap_or_else(PoisonError::into_inner),
         };
@@ -150,22 +190,22 @@ impl Members {
         self: &Arc<Self>,
         known: &Known,
         mut task: Task,
-    ) -> std::result::Result<Task, (Completion, Result<Reply>)> {
+    ) -> std::result::Result<Task, (Arc<Caller>, Result<Reply>)> {
         // A caller was answered at its deadline; of what nobody waits for, the next attempt begins anew.
-        if task.completion.is_answered() || task.deadline + PAUSE < now() {
-            return Err((task.completion, Err(Error::new(Code::Timeout))));
+        if task.caller.is_answered() || task.deadline + PAUSE < now() {
+            return Err((task.caller, Err(Error::new(Code::Timeout))));
         }
         if let Err(removed) = self.health.check_member() {
             // This member is dropped by the first region, which is the last, and there by the last step but those that
             // drop others. So all that was asked for with its removal has come about.
             let is_followed = matches!(task.stage, Stage::Following(_));
             let answer = if is_followed { Ok(Reply::default()) } else { Err(removed) };
-            return Err((task.completion, answer));
+            return Err((task.caller, answer));
         }
         if let Some(cause) = self.health.poisoned() {
             let is_written = !matches!(task.stage, Stage::Waiting(_));
             let error = if is_written { in_flight_at(cause) } else { poisoned_by(cause) };
-            return Err((task.completion, Err(error)));
+            return Err((task.caller, Err(error)));
         }
         match task.stage {
             Stage::Waiting(until) if now() < until => Ok(task),
@@ -177,14 +217,14 @@ impl Members {
                     self.step(known, task)
                 }
                 Some(Err(error)) if error.code() == Code::Conflict => {
-                    task.completion.undo_start();
+                    task.caller.undo_start();
                     task.stage = Stage::Waiting(now() + PAUSE);
                     Ok(task)
                 }
-                Some(Err(error)) => Err((task.completion, Err(error))),
+                Some(Err(error)) => Err((task.caller, Err(error))),
             },
             Stage::Following(version) => match self.has_followed(known, version, &task.goal) {
-                true => Err((task.completion, Ok(Position::default().into()))),
+                true => Err((task.caller, Ok(Position::default().into()))),
                 false => Ok(task),
             },
         }
@@ -195,8 +235,8 @@ impl Members {
         self: &Arc<Self>,
         known: &Known,
         mut task: Task,
-    ) -> std::result::Result<Task, (Completion, Result<Reply>)> {
-        let base = known.base(&self.own, &self.configured);
+    ) -> std::result::Result<Task, (Arc<Caller>, Result<Reply>)> {
+        let base = known.base(&self.own, &self.before.configured);
         if base.members.is_empty() {
             // This member has joined, and knows of nobody yet.
             task.stage = Stage::Waiting(now() + PAUSE);
@@ -210,13 +250,11 @@ impl Members {
                 return self.step(known, task);
             }
             Err(reason) => {
-                return Err((task.completion, Err(Error::with_detail(Code::InvalidArgument, reason))));
+                return Err((task.caller, Err(Error::with_detail(Code::InvalidArgument, reason))));
             }
         };
-        if !task.completion.start() {
-            return Err((task.completion, Ok(Reply::default())));
-        }
-        let written = Arc::new(Written { answer: Mutex::new(None), members: Arc::downgrade(self) });
+        let (answer, members) = (Mutex::new(None), Arc::downgrade(self));
+        let written = Arc::new(Written { answer, members, caller: Arc::clone(&task.caller) });
         let completion = Completion::new(Box::new(WrittenSink(Arc::clone(&written))));
         let write = CallerWrite { data: seal_members(&next), deadline: task.deadline, completion };
         // A closed mailbox drops it, which answers it.
@@ -287,9 +325,9 @@ impl Known {
 
     /// Something that no caller waits for.
     fn ask(&mut self, goal: Goal, not_before: Timestamp) {
-        let completion = Completion::new(Box::new(Nobody));
+        let caller = Caller::new(Completion::new(Box::new(Nobody)));
         let stage = Stage::Waiting(not_before);
-        self.tasks.push(Task { goal, deadline: now() + OWN_TIMEOUT, completion, stage });
+        self.tasks.push(Task { goal, deadline: now() + OWN_TIMEOUT, caller, stage });
     }
 }
 
@@ -316,6 +354,7 @@ fn next_list(base: &MemberList, goal: &Goal) -> std::result::Result<Option<Membe
 struct Written {
     answer: Mutex<Option<Result<Reply>>>,
     members: Weak<Members>,
+    caller: Arc<Caller>,
 }
 
 impl Written {
@@ -332,6 +371,18 @@ impl Sink for WrittenSink {
         if let Some(members) = self.0.members.upgrade() {
             members.news.notify_all();
         }
+    }
+
+    fn start(&self) -> bool {
+        self.0.caller.start()
+    }
+
+    fn undo_start(&self) {
+        self.0.caller.undo_start();
+    }
+
+    fn is_answered(&self) -> bool {
+        self.0.caller.is_answered()
     }
 }
 

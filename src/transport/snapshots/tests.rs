@@ -111,6 +111,7 @@ pub(super) fn accept_for_snapshot(
                 level: 1,
                 purpose: Purpose::Messages,
                 announced: String::new(),
+                build: String::new(),
             })
         };
         let Ok(Caller::Member(theirs, _)) = handshake::accept(&socket, hello, |_| Ok(())) else {
@@ -655,7 +656,7 @@ fn sendings_to_a_member_that_is_left_end_whether_they_run_or_wait() {
         })
         .collect();
 
-    one.transport.set_peers(Vec::new());
+    assert!(one.transport.set_peers(Vec::new()));
 
     assert!(fates.iter().all(|fate| !fate.wait()));
 }
@@ -670,7 +671,7 @@ fn receiving_ends_when_the_sender_is_left() {
     (&socket).write_all(&out).expect("just connected");
     assert_eq!(hear_answer(&socket), Some(Answer::Resume(Resume::default())));
 
-    two.transport.set_peers(Vec::new());
+    assert!(two.transport.set_peers(Vec::new()));
 
     wait_closed(&socket);
     two.inbound.shelf.wait("its sink is dropped", |state| state.open == 0);

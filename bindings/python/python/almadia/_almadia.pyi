@@ -12,7 +12,9 @@ _Status: TypeAlias = tuple[int, int | None, str, int, int, int, int, int, int, i
 _RegionStatus: TypeAlias = tuple[int, bytes, bytes, int | None, str, int, int, int, int, int, bool, int]
 _RaftSnapshotStatus: TypeAlias = tuple[int, int | None, int, int, int, int, str]
 _Change: TypeAlias = tuple[str, object, object, object, object]
-_Member: TypeAlias = tuple[int, str, Literal["voter", "learner"], bool, int, int, bool, int, int]
+_Member: TypeAlias = tuple[
+    int, str, Literal["voter", "learner"], bool, bool, int, int, bool, int, int, float | None, str
+]
 
 def codes() -> list[tuple[int, str, str, str, bool]]: ...
 def options() -> list[tuple[str, str, str, int | None, int | None, str]]: ...

@@ -112,11 +112,6 @@ class BaseStore:
 
         return membership.encoded(changes)
 
-    def _with_what_is_unsettled(self, error: AlmadiaError) -> AlmadiaError:
-        from . import membership
-
-        return membership.with_what_is_unsettled(error, self._members())
-
     def _parts(
         self, start: BytesLike | Missing | None, end: BytesLike | Missing | None, prefix: BytesLike | None
     ) -> list[tuple[bytes, bytes]]:

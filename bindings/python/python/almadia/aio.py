@@ -33,7 +33,6 @@ from ._aio_transactions import Transaction, TransactionContext
 from ._almadia import Batch, Items, Position, RangeDigest
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._loops import answer_of, in_thread, submitted
-from .errors import DeadlineBeforeStartError, WriteTimeoutError
 from .options import option_list
 from .status import RaftSnapshotStatus, RegionStatus, Status
 from .store import not_found
@@ -489,10 +488,7 @@ class Store(BaseStore):
 
         As `almadia.Store.change_members`. A change that was cancelled may still be made, as any write.
         """
-        try:
-            await answer_of(_almadia.submit_change_members, self._core, self._encoded(changes), timeout)
-        except (WriteTimeoutError, DeadlineBeforeStartError) as error:
-            raise self._with_what_is_unsettled(error) from None
+        await answer_of(_almadia.submit_change_members, self._core, self._encoded(changes), timeout)
 
     async def wait_ready(self, *, timeout: float | None = None) -> None:
         """Waits until this member, which has joined a cluster, has the data of every region.

@@ -21,8 +21,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .errors import AlmadiaError
-
 __all__ = [
     "Add",
     "Change",
@@ -72,6 +70,17 @@ class Member:
     """How many entries of the log it lacks, of all of these."""
     led_regions: int
     """How many regions it leads, as far as that store knows."""
+    last_heard: float | None
+    """For how many seconds that store has heard nothing of it, on any connection; 0 of itself.
+
+    None if it never has since it was opened, or is closed. Members of which neither leads may have nothing to say to
+    each other for long.
+    """
+    version: str
+    """The version of the library that it runs, as it said when it connected last.
+
+    Empty if it has not since that store was opened, if that is closed, and if it runs a release that does not say.
+    """
 
 
 @dataclass(frozen=True)
@@ -207,10 +216,3 @@ def encoded(changes: Iterable[object]) -> list[_Encoded]:
             raise TypeError(f"a change of the members is an object such as Add or Remove, not {type(change).__name__}")
         rows.append(change._encoded())
     return rows
-
-
-def with_what_is_unsettled(error: AlmadiaError, table: MemberTable) -> AlmadiaError:
-    """The error of a change that regions have not followed, with what they wait for. Internal."""
-    if not table.unsettled:
-        return error
-    return type(error)(f"{error.args[0]} ({'; '.join(table.unsettled)})", error.leader)

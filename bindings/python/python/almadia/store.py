@@ -14,7 +14,7 @@ from . import _conditions
 from ._almadia import Batch, Items, Position, RangeDigest
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._transactions import Transaction, transact
-from .errors import DeadlineBeforeStartError, KeyNotFound, WriteTimeoutError
+from .errors import KeyNotFound
 from .mapping import StoreMapping
 from .options import option_list
 from .status import RaftSnapshotStatus, RegionStatus, Status
@@ -498,13 +498,11 @@ class Store(BaseStore):
 
         `InvalidArgumentError` says why changes contradict the members or each other: nothing was changed.
         `WriteTimeoutError` says for what the regions wait that have not followed by then: they go on, and another call
-        waits for them. It is a `DeadlineBeforeStartError` where there was nothing to change but to wait.
+        waits for them. It is a `DeadlineBeforeStartError` where there was nothing to change but to wait. Otherwise
+        that, as a `NoLeaderError`, says that nothing was changed.
         `UnsupportedError` says that a member runs an earlier release.
         """
-        try:
-            self._core.change_members(self._encoded(changes), timeout)
-        except (WriteTimeoutError, DeadlineBeforeStartError) as error:
-            raise self._with_what_is_unsettled(error) from None
+        self._core.change_members(self._encoded(changes), timeout)
 
     def wait_ready(self, *, timeout: float | None = None) -> None:
         """Waits until this member, which has joined a cluster, has the data of every region.
