@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use almadia::{Batch, Store};
+use almadia::{Batch, Store, WriteOptions};
 
 use crate::members::{Cluster, disk};
 use crate::{LOOK_EVERY, SETTLING, TIMEOUT, VALUE_POOL_BYTES, WRITERS, noise};
@@ -120,7 +120,7 @@ pub fn fill(store: &Arc<Store>, bytes: u64) -> u64 {
                 let mut batch = Batch::new();
                 let sizes = (first..first + BATCH_KEYS).map(|number| put(&mut batch, &pool, number));
                 let size: usize = sizes.sum();
-                write(&store, &batch);
+                write(&store, &mut batch);
                 written.fetch_add(size as u64, Ordering::Relaxed);
             }
         })
@@ -145,8 +145,8 @@ fn put(batch: &mut Batch, pool: &[u8], number: u64) -> usize {
     key.len() + value_bytes
 }
 
-fn write(store: &Store, batch: &Batch) {
-    while let Err(error) = store.write(batch) {
+fn write(store: &Store, batch: &mut Batch) {
+    while let Err(error) = store.write(batch, &WriteOptions::default()) {
         assert_eq!(error.code(), almadia::Code::Overloaded, "{error}");
         thread::sleep(Duration::from_millis(10));
     }

@@ -68,6 +68,9 @@ const FORWARD_WINDOW_BYTES: usize = 8 << 20;
 /// How many other members a member that has an address expects at least, where it counts descriptors.
 const EXPECTED_OTHERS: usize = 6;
 
+/// Members, each with where it is reached.
+type Addresses = Vec<(NodeId, String)>;
+
 /// Opens everything and starts the threads.
 pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     config.check()?;
@@ -191,7 +194,7 @@ fn acquaintances(
     config: &Config,
     members: &[Member],
     directory: &Directory,
-    welcomed: Vec<(NodeId, String)>,
+    welcomed: Addresses,
 ) -> Acquaintances {
     let addresses = config.join_addresses();
     if addresses.is_empty() {
@@ -209,7 +212,7 @@ fn first_regions_of(
     config: &Config,
     members: &[Member],
     split_keys: &[Vec<u8>],
-) -> Result<(Vec<Region>, Vec<(NodeId, String)>)> {
+) -> Result<(Vec<Region>, Addresses)> {
     let addresses = config.join_addresses();
     if addresses.is_empty() || directory.content() != Content::Nothing {
         return Ok((first_regions(members, split_keys), Vec::new()));
