@@ -80,6 +80,10 @@ pub(crate) struct Host {
     pub stays_down: bool,
     /// Whether it is part of the run.
     pub presence: Presence,
+    /// Its member began as one of the build before and has not been upgraded yet.
+    is_yet_to_be_upgraded: bool,
+    /// Its member was taken back to the build before.
+    went_back: bool,
     /// The members that it was told of when it began.
     acquainted: Vec<NodeId>,
     /// The newest boot of each other member that has introduced itself here, and whether its log was intact.
@@ -115,6 +119,7 @@ enum Event {
     FlushWanted(usize),
     Restart(usize),
     Upgrade(usize),
+    GoBack(usize),
     Operate,
     Client(usize),
     Look(CallId),
@@ -173,6 +178,8 @@ pub(crate) struct Cluster {
     open_calls: Vec<usize>,
     /// The host whose member stopped in this step.
     ended: Option<usize>,
+    /// How often a member went back to the build before.
+    pub went_back: u32,
     next: Vec<Next>,
 }
 
@@ -185,11 +192,11 @@ impl Cluster {
         let mut upgrades = Random::new(plan.seed ^ UPGRADES);
         let first_old = upgrades.index(plan.members);
         if plan.upgrade {
-            regions.iter_mut().for_each(|region| region.level = 0);
+            regions.iter_mut().for_each(|region| region.level = plan.level_before());
         }
         let mut host = |node: &NodeId| {
             let is_old = node.get() as usize - 1 == first_old || upgrades.percent(60);
-            let known_level = if plan.upgrade && is_old { 0 } else { NEWEST_LEVEL };
+            let known_level = if plan.upgrade && is_old { plan.level_before() } else { NEWEST_LEVEL };
             Host::new(node.get(), &regions, known_level, &plan, &mut random)
         };
         let mut hosts: Vec<_> = voters.iter().map(&mut host).collect();
@@ -215,6 +222,7 @@ impl Cluster {
             order: 0,
             open_calls: vec![0; plan.load.clients],
             ended: None,
+            went_back: 0,
             next: Vec::new(),
             random,
             impatience: Random::new(plan.seed ^ IMPATIENCE),
@@ -249,6 +257,12 @@ impl Cluster {
             let wait = upgrades.within(0..self.plan.safety * 3 / 4);
             if self.hosts[host].member.known_level() < NEWEST_LEVEL {
                 self.schedule(wait, Event::Upgrade(host));
+            }
+            if self.plan.upgrade && self.plan.goes_back {
+                let back = upgrades.within(0..self.plan.safety * 3 / 4);
+                let again = back + upgrades.within(0..self.plan.safety / 4);
+                self.schedule(back, Event::GoBack(host));
+                self.schedule(again, Event::Upgrade(host));
             }
         }
         self.begin_operating();
@@ -307,7 +321,8 @@ impl Cluster {
             Event::Flush(host) => self.flush_in_turn(host),
             Event::FlushWanted(host) => self.flush(host),
             Event::Restart(host) => self.restart(host),
-            Event::Upgrade(host) => self.upgrade(host),
+            Event::Upgrade(host) => self.upgrade_in_turn(host),
+            Event::GoBack(host) => self.go_back(host),
             Event::Operate => self.operate(),
             Event::Client(client) => self.client(client),
             Event::Look(call) => self.look(call),
@@ -403,7 +418,8 @@ impl Host {
         let setup = Setup { known_level, ..plan.setup.clone() };
         let member = Member::bootstrap_with(node, regions, setup);
         let acquainted = (1..=plan.members as u64).map(NodeId).collect();
-        Self { acquainted, ..Self::with(member, Presence::Here, plan, random) }
+        let is_yet_to_be_upgraded = known_level < NEWEST_LEVEL;
+        Self { acquainted, is_yet_to_be_upgraded, ..Self::with(member, Presence::Here, plan, random) }
     }
 
     /// A machine whose member is yet to join a cluster with these regions.
@@ -427,6 +443,8 @@ impl Host {
             sync_delay: 0,
             stays_down: false,
             presence,
+            is_yet_to_be_upgraded: false,
+            went_back: false,
             acquainted: Vec::new(),
             introduced: vec![(0, false); plan.members + spares],
             lost_end_in: 0,

@@ -42,7 +42,7 @@ use crate::sim::disk::{DiskEngine, DiskLog};
 use crate::sim::random::scramble;
 use crate::sim::watch::Watch;
 use crate::time::Timestamp;
-use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NEWEST_LEVEL, NodeId, RegionId, Term};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, RegionId, Term};
 
 /// See the module.
 pub(crate) struct Member {
@@ -221,9 +221,9 @@ impl Member {
         self.setup.known_level
     }
 
-    /// From its next start on it runs the newest build.
-    pub(crate) fn upgrade(&mut self) {
-        self.setup.known_level = NEWEST_LEVEL;
+    /// From its next start on it runs the build that knows feature levels up to this one.
+    pub(crate) fn run_build(&mut self, known_level: u16) {
+        self.setup.known_level = known_level;
     }
 
     /// Loses everything except what was synced and flushed.

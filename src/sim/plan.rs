@@ -55,6 +55,9 @@ pub(crate) struct Plan {
     pub engine_stalls_at_last: bool,
     /// Members begin with the build before, or some of them do, and are upgraded one after the other.
     pub upgrade: bool,
+    /// Of an upgrade: the build before is the one that knows all levels but the newest, and some members that were
+    /// upgraded go back to it while another was not yet upgraded, and are upgraded again.
+    pub goes_back: bool,
     /// Members come and go.
     pub members_change: Option<MembersPlan>,
     /// Only what clients notice is checked: answers, and the results of reads.
@@ -204,6 +207,7 @@ impl Plan {
             fault_length_max: election * random.pick(&[1, 2, 4, 10]),
             engine_stalls_at_last: engine_stalls_at_last(seed),
             upgrade: upgrade(seed),
+            goes_back: goes_back(seed),
             members_change: None,
             only_clients_judge: false,
             setup,
@@ -422,7 +426,7 @@ impl Plan {
         plan.prepare_members(fault);
         plan.prepare_last_stall(fault);
         plan.prepare_conditional(Some(fault));
-        plan.upgrade = fault.is_of_builds();
+        (plan.upgrade, plan.goes_back) = (fault.is_of_builds(), false);
         plan.planted = Some(fault);
         plan
     }
@@ -512,6 +516,11 @@ impl Plan {
     pub(crate) fn may_reads_be_stale(&self) -> bool {
         let stand_still = self.faults.iter().any(|(kind, _)| *kind == FaultKind::PauseOfMachine);
         stand_still && !self.setup.lease_max.is_zero()
+    }
+
+    /// The highest feature level that members know which are yet to be upgraded.
+    pub(crate) fn level_before(&self) -> u16 {
+        if self.goes_back { NEWEST_LEVEL - 1 } else { 0 }
     }
 
     /// The election timeout by a clock at the true rate.
@@ -640,6 +649,11 @@ fn members_change(seed: u64) -> bool {
 /// From a separate random stream.
 fn upgrade(seed: u64) -> bool {
     Random::new(seed ^ 0x75_7067_7261_6465).percent(15)
+}
+
+/// From a separate random stream. The upgrades of most seeds stay the same.
+fn goes_back(seed: u64) -> bool {
+    Random::new(seed ^ 0x6f6e_655f_6261_636b).percent(30)
 }
 
 /// One seed in four has callers who cancel. From a separate random stream, so that the other draws of a seed stay the

@@ -45,6 +45,8 @@ pub(crate) struct Report {
     pub tally: Tally,
     /// What became of the members.
     pub members: MembersTally,
+    /// How often a member went back to the build before.
+    pub went_back: u32,
     /// Injected faults by kind.
     pub strikes: Vec<(FaultKind, u32)>,
 }
@@ -102,6 +104,7 @@ fn run_to_its_end(plan: Plan, trace: Trace) -> Result<Report, String> {
         fingerprint: cluster.trace.fingerprint(),
         tally: cluster.calls.tally(),
         members: cluster.members_tally(),
+        went_back: cluster.went_back,
         strikes: cluster.strikes,
     })
 }

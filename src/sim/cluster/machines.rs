@@ -24,8 +24,43 @@ impl Cluster {
         if self.hosts[host].member.known_level() < NEWEST_LEVEL {
             self.trace.say(|| format!("{} is upgraded", host + 1));
             self.crash(host);
-            self.hosts[host].member.upgrade();
+            self.hosts[host].member.run_build(NEWEST_LEVEL);
+            (self.hosts[host].is_yet_to_be_upgraded, self.hosts[host].went_back) = (false, false);
         }
+    }
+
+    /// Upgrades a member, but not before all others know of those that went back that they did: until then these count as
+    /// upgraded, and the level would rise with the last of the others. That is what operators are asked to wait for.
+    pub(super) fn upgrade_in_turn(&mut self, host: usize) {
+        let is_unknown =
+            |other| other != host && self.hosts[other].went_back && !self.is_introduced_everywhere(other);
+        if (0..self.hosts.len()).any(is_unknown) {
+            let wait = self.plan.election_timeout();
+            return self.schedule(wait, Event::Upgrade(host));
+        }
+        self.upgrade(host);
+    }
+
+    /// Ends a member of the newest build, which comes back as one of the build before, while another member was not
+    /// upgraded yet: so the level has not risen, and no log has what that build cannot read.
+    pub(super) fn go_back(&mut self, host: usize) {
+        let is_newest = self.hosts[host].member.known_level() == NEWEST_LEVEL;
+        let may_go_back = self.hosts.iter().any(|other| other.is_yet_to_be_upgraded);
+        if is_newest && may_go_back && host < self.plan.members {
+            self.trace.say(|| format!("{} goes back to the build before", host + 1));
+            self.crash(host);
+            let before = self.plan.level_before();
+            self.hosts[host].member.run_build(before);
+            self.hosts[host].went_back = true;
+            self.went_back += 1;
+        }
+    }
+
+    /// Whether the boot of `host` that runs has introduced itself to every other member.
+    fn is_introduced_everywhere(&self, host: usize) -> bool {
+        let member = &self.hosts[host].member;
+        let knows = |other: usize| self.hosts[other].introduced[host].0 == member.boot();
+        member.is_running() && (0..self.plan.members).all(|other| other == host || knows(other))
     }
 
     /// Cuts a member's power and corrupts the tail of its log. This happens to one member at a time, where the others

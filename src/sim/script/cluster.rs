@@ -186,7 +186,7 @@ impl Cluster {
         let member = self.members.get_mut(&node).expect("a member");
         member.flush();
         member.crash();
-        member.upgrade();
+        member.run_build(NEWEST_LEVEL);
         self.restart(node);
     }
 
