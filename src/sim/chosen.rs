@@ -74,7 +74,7 @@ pub(crate) struct Chosen {
     places: Vec<Place>,
     data: Data,
     calls: BTreeMap<CallId, Outcome>,
-    /// The feature level after the last chosen entry, and the entry that raised it.
+    /// The feature level after the last chosen entry, and the entry that raised it to that of versions.
     level: u16,
     level_index: LogIndex,
     configurations: Configurations,
@@ -143,8 +143,11 @@ impl Chosen {
             && let Ok(Command::Level(level)) = Command::parse(entry.data.clone())
             && level > self.level
         {
-            (self.level, self.level_index) = (level, LogIndex(entry.index));
-            state = state.wrapping_add(raise_versions(&mut self.data, |_| true, self.level_index));
+            if (self.level + 1..=level).contains(&CONDITIONS_LEVEL) {
+                self.level_index = LogIndex(entry.index);
+                state = state.wrapping_add(raise_versions(&mut self.data, |_| true, self.level_index));
+            }
+            self.level = level;
         }
         for (write, version) in effective_writes(entry) {
             let (told, changed) = self.apply(&write, version);

@@ -526,7 +526,8 @@ impl EngineImage {
         }
         for region in &write.regions {
             let image = self.regions.get_mut(&region.id).expect("a region of this member");
-            if image.region.level < region.level {
+            // Only the rise to it gives versions to what has none.
+            if (image.region.level + 1..=region.level).contains(&CONDITIONS_LEVEL) {
                 let raised = raise_versions(&mut self.data, |key| region.contains(key), region.floor_index);
                 image.digest = image.digest.wrapping_add(raised);
             }

@@ -32,8 +32,9 @@ impl Cluster {
     /// Upgrades a member, but not before all others know of those that went back that they did: until then these count as
     /// upgraded, and the level would rise with the last of the others. That is what operators are asked to wait for.
     pub(super) fn upgrade_in_turn(&mut self, host: usize) {
-        let is_unknown =
-            |other| other != host && self.hosts[other].went_back && !self.is_introduced_everywhere(other);
+        let is_unknown = |other: usize| {
+            other != host && self.hosts[other].went_back && !self.is_introduced_everywhere(other)
+        };
         if (0..self.hosts.len()).any(is_unknown) {
             let wait = self.plan.election_timeout();
             return self.schedule(wait, Event::Upgrade(host));
