@@ -105,7 +105,7 @@ pub mod internal {
     pub use crate::completion::{Completion, Sink};
     pub use crate::config::{OPTIONS, OptionKind, OptionRow};
     pub use crate::core::applied_write::AppliedWrite;
-    pub use crate::core::applier::ApplyBatch;
+    pub use crate::core::applier::batch::ApplyBatch;
     pub use crate::core::command::{Command, CommandBuilder, Operation};
     pub use crate::core::input::Introduction;
     pub use crate::core::ports::{Body, Entry, HardState, LogWrite, PeerMessage};

@@ -6,7 +6,7 @@
 //! time, queue lengths or the member it runs on. Writing the batch, reporting back to the peer and firing the
 //! answers are the apply poller's (or the simulator's), in that order.
 
-mod batch;
+pub(crate) mod batch;
 mod installing;
 mod verdicts;
 
@@ -37,8 +37,7 @@ use crate::types::{
 use installing::{Install, InstallStage};
 use verdicts::Verdicts;
 
-pub use self::batch::ApplyBatch;
-pub(crate) use self::batch::{Applied, Slice};
+pub(crate) use self::batch::{Applied, ApplyBatch, Slice};
 
 /// Committed entries on their way to the applier.
 #[derive(Debug)]
