@@ -3388,7 +3388,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         for (std::size_t index = 0; almadia_members_at(made, index, &c) == ALMADIA_OK; index++)
             all.members.push_back({c.node_id, c.address, static_cast<member_role>(c.role), c.is_preferred != 0,
                                    c.is_drained != 0, c.settled_regions, c.seen_regions, c.lag_entries, c.led_regions,
-                                   c.is_live != 0, ago(c.last_heard_ms), c.version});
+                                   c.is_live != 0, ago(c.last_heard_ms), c.version ? c.version : ""});
         std::string_view left = almadia_members_unsettled(made);
         while (!left.empty()) {
             const std::size_t end = std::min(left.find('\n'), left.size());

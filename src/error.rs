@@ -340,7 +340,8 @@ impl Error {
     /// This error, with `more` about it.
     #[must_use]
     pub(crate) fn and(mut self, more: &str) -> Self {
-        self.inner.detail = format!("{}; {more}", self.inner.detail);
+        let before = std::mem::take(&mut self.inner.detail);
+        self.inner.detail = if before.is_empty() { more.to_owned() } else { format!("{before}; {more}") };
         self
     }
 

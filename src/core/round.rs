@@ -105,7 +105,7 @@ fn share_kept(peers: &mut Peers) {
     let knows_all = others().all(|peer| peer.settled_version() >= version);
     if knows_all || planted::has(Fault::KeptUnknownIgnored) {
         let kept = others().flat_map(Peer::all_members).collect();
-        peer(peers, BOOTSTRAP_REGION).on_kept(kept);
+        peer(peers, BOOTSTRAP_REGION).on_kept(version, kept);
     }
 }
 

@@ -209,6 +209,8 @@ impl Members {
     /// This member belongs to the cluster no more.
     pub(crate) fn on_removed(&self) {
         self.health.remove(self.own.node);
+        // Nobody tells it of others any more, and those who call wait for the thread that asks.
+        self.asking.close();
         self.news.notify_all();
     }
 

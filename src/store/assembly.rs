@@ -214,10 +214,11 @@ fn first_regions_of(
     split_keys: &[Vec<u8>],
 ) -> Result<(Vec<Region>, Addresses)> {
     let addresses = config.join_addresses();
+    // Also later they are asked, as long as there is nothing of the first region.
+    refuse_open_plaintext(config, addresses.iter().map(String::as_str))?;
     if addresses.is_empty() || directory.content() != Content::Nothing {
         return Ok((first_regions(members, split_keys), Vec::new()));
     }
-    refuse_open_plaintext(config, addresses.iter().map(String::as_str))?;
     let request = join_request(directory, config, members);
     let give_up_at = now() + Duration::from_millis(config.join_timeout_ms);
     let welcome = transport::ask(addresses, &request, give_up_at, &OpenSockets::default())?;

@@ -14,13 +14,14 @@
 //!
 //! A text or key comes after its length u32.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
 use super::wire::{CodecError, Cursor};
 use crate::address::Address;
-use crate::types::{ClusterId, InstanceId, NodeId, RegionId};
+use crate::types::{ClusterId, InstanceId, MEMBERS_MAX, NodeId, RegionId};
 
 /// The longest address that crosses: no name of a host is longer than 253 bytes.
 pub(super) const ADDRESS_BYTES_MAX: usize = 300;
@@ -177,5 +178,11 @@ fn read_welcome(cursor: &mut Cursor<'_>) -> Result<Option<Welcome>, CodecError> 
         members.push((node, address));
     }
     cursor.finish()?;
+    // Each of them gets a thread.
+    let nodes: BTreeSet<_> = members.iter().map(|(node, _)| node.get()).collect();
+    let are_members = nodes.iter().all(|node| (1..u64::MAX).contains(node)) && nodes.len() == members.len();
+    if members.len() > MEMBERS_MAX || !are_members {
+        return Ok(None);
+    }
     Ok(Some(Welcome { cluster, election_timeout_ms, tick_ms, regions, members }))
 }

@@ -28,8 +28,9 @@ const HAND_OVER_TIMEOUTS: u64 = 2;
 pub(super) struct Moving {
     /// The members that the cluster is to have, as far as this member has applied it.
     list: Option<Arc<MemberList>>,
-    /// Members that other regions of this member still have, to be kept by the first region; none before that is known.
-    kept: Option<BTreeSet<NodeId>>,
+    /// Members that other regions of this member still have, to be kept by the first region, and the version of the list by
+    /// which that was asked; none before it is known.
+    kept: Option<(u64, BTreeSet<NodeId>)>,
     /// For what the region waits.
     waits: Option<Waits>,
     /// The region has just applied another list, which the peers of other regions do not know yet.
@@ -114,10 +115,10 @@ impl Peer {
         list.map(|list| list.version)
     }
 
-    /// Those members are part of other regions of this member.
-    pub(crate) fn on_kept(&mut self, kept: BTreeSet<NodeId>) {
-        assert!(self.is_leader() && self.region.list.is_some(), "it has asked");
-        self.leadership.moving.kept = Some(kept);
+    /// Those members are part of other regions of this member, which have all settled on the list of this version.
+    pub(crate) fn on_kept(&mut self, version: u64, kept: BTreeSet<NodeId>) {
+        assert_eq!(self.asks_for_kept(), Some(version), "it has asked");
+        self.leadership.moving.kept = Some((version, kept));
     }
 
     /// The region's stored form has changed otherwise than by its level.
@@ -211,8 +212,9 @@ impl Peer {
         if is_old || !self.may_change_members() {
             return;
         }
-        // Looked at once: what was true on an earlier tick, or for an earlier list, is not to be relied on.
+        // What was asked by an earlier list may have waited here through a change of leader, and others may have come since.
         let known = self.leadership.moving.kept.take();
+        let known = known.filter(|(version, _)| *version == list.version).map(|(_, kept)| kept);
         let others_keep_nobody = self.region.list.is_none();
         let nobody = BTreeSet::new();
         let kept = if others_keep_nobody { Some(&nobody) } else { known.as_ref() };

@@ -198,8 +198,17 @@ impl Members {
         if let Err(removed) = self.health.check_member() {
             // This member is dropped by the first region, which is the last, and there by the last step but those that
             // drop others. So all that was asked for with its removal has come about.
-            let is_followed = matches!(task.stage, Stage::Following(_));
-            let answer = if is_followed { Ok(Reply::default()) } else { Err(removed) };
+            let answer = match task.stage {
+                Stage::Waiting(_) => Err(removed),
+                // The list, or another one, may be what removed it, and nobody tells it any more.
+                Stage::Writing(_, written) => match written.take() {
+                    None => Err(in_flight_at(&removed)),
+                    Some(Err(error)) if error.code() != Code::Conflict => Err(error),
+                    Some(Err(_)) => Err(removed),
+                    Some(Ok(_)) => Ok(Reply::default()),
+                },
+                Stage::Following(_) => Ok(Reply::default()),
+            };
             return Err((task.caller, answer));
         }
         if let Some(cause) = self.health.poisoned() {

@@ -233,6 +233,10 @@ impl LogStore {
     /// reports.
     pub(crate) fn check_formats(dir: &Path) -> Result<()> {
         let io = |error| Error::io("open", dir, &error);
+        if !dir.try_exists().map_err(io)? {
+            // To open it would make it.
+            return Ok(());
+        }
         let files = DiskFiles::open(dir).map_err(io)?;
         let names = files.list().map_err(io)?;
         let marks = FoundMarks::read(&files, &names).map(drop);
