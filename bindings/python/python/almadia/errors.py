@@ -84,9 +84,9 @@ class Outcome(enum.Enum):
 
     A change of leader leaves no write in doubt: `UNKNOWN` results from a deadline, a cancellation, a store that was
     closed or failed, or a transfer of state: a member that is far behind takes over another one's data instead of the
-    log entries that would have told. After `UNKNOWN`, a read that shows the write settles it: it was applied. A read that does not show
-    it settles nothing, because the write may take effect at any later time. So repeat it only if that is harmless, give
-    each such write a key or a value of its own to distinguish it from others, and read again.
+    log entries that would have told. After `UNKNOWN`, a read that shows the write settles it: it was applied. A read
+    that does not show it settles nothing, because the write may take effect at any later time. So repeat it only if
+    that is harmless, give each such write a key or a value of its own to distinguish it from others, and read again.
     """
 
     NOT_APPLIED = "not applied"
