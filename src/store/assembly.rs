@@ -468,7 +468,9 @@ fn start_transport(
         boot_count: inbox.directory.boot_count(),
         boot,
         listen,
-        announce: address.to_owned(),
+        // What the configuration names, each member names for itself: behind a translation of addresses, or a proxy, the
+        // others have another address than this one.
+        announce: config.announce.meaning().0.clone().unwrap_or_default(),
         peers: inbox.members.peers(),
         election_timeout_ms: config.election_timeout_ms,
         tick_ms: config.tick_ms,

@@ -482,7 +482,7 @@ def test_the_status_has_names(store: almadia.Store) -> None:
     assert status.in_flight == 0
     assert store.regions() == [store.regions()[0]]
     assert store.regions()[0].start_key == b""
-    assert store.regions()[0].feature_level == 1
+    assert store.regions()[0].feature_level == 2
 
 
 def test_metrics_are_prometheus_text(store: almadia.Store) -> None:
