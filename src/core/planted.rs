@@ -188,6 +188,8 @@ faults! {
     KeptByOthersIgnored,
     /// The first region drops a member although its leader does not know who is part of another by now.
     KeptUnknownIgnored,
+    /// What a leader was told of other regions by an earlier list counts for the next one.
+    KeptOutlivesItsList,
     /// A leader that has applied its own removal leads on.
     RemovedLeaderStays,
     /// A member that has joined answers reads before it was given any data.

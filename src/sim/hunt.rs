@@ -60,13 +60,15 @@ const PREPARED: [Fault; 13] = [
 /// TimeoutNow that arrives very late at a target that has heard nothing since, and a quorum check confirmed only by
 /// members that missed all entries but no heartbeat since. The third does no harm except noise, which `lonely_member`
 /// measures. The fourth shows where a raft snapshot takes longer than the log lasts, which `absences` makes sure of.
-const NOT_LEFT_TO_CHANCE: [Fault; 6] = [
+const NOT_LEFT_TO_CHANCE: [Fault; 7] = [
     Fault::CommitInVoteAnswer,
     Fault::LeaseConfirmedByShorterLogs,
     Fault::FirstLeaderAskedForForEver,
     Fault::LogNotKeptForASnapshot,
     // Needs a newcomer that leads the first region while it lacks the data of another: a golden script makes one.
     Fault::KeptUnknownIgnored,
+    // Needs one that leads the first region twice, with a list in between, and is behind in another: a golden script has it.
+    Fault::KeptOutlivesItsList,
     // Needs a leader whose list is behind, while its region has followed a later one: a golden script makes one.
     Fault::OlderListObeyed,
 ];
@@ -74,7 +76,7 @@ const NOT_LEFT_TO_CHANCE: [Fault; 6] = [
 /// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;
 /// Faults that clients alone did not notice in 400 seeds, each with the reason.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 30] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 31] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -124,6 +126,7 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 30] = [
     (Fault::VoterBeforeItCaughtUp, "writes wait for it for as long as it takes to give it the data"),
     (Fault::KeptByOthersIgnored, "it must lead another region, and be cut off from the list"),
     (Fault::KeptUnknownIgnored, "as in NOT_LEFT_TO_CHANCE"),
+    (Fault::KeptOutlivesItsList, "as in NOT_LEFT_TO_CHANCE"),
     (Fault::RemovedLeaderStays, "it serves its callers as before"),
     (Fault::ReadBeforeTheData, "only a local read shows it, and what that misses may be newer than it"),
 ];

@@ -214,7 +214,8 @@ impl Peer {
         }
         // What was asked by an earlier list may have waited here through a change of leader, and others may have come since.
         let known = self.leadership.moving.kept.take();
-        let known = known.filter(|(version, _)| *version == list.version).map(|(_, kept)| kept);
+        let outlives = planted::has(Fault::KeptOutlivesItsList);
+        let known = known.filter(|(version, _)| *version == list.version || outlives).map(|(_, kept)| kept);
         let others_keep_nobody = self.region.list.is_none();
         let nobody = BTreeSet::new();
         let kept = if others_keep_nobody { Some(&nobody) } else { known.as_ref() };
