@@ -21,13 +21,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use almadia::{Batch, Code, Config, Expected, IterOptions, SnapshotOptions, Store, Version, WriteOptions};
+use almadia::{Batch, Code, Config, Expected, Store, Version, WriteOptions};
 use tempfile::{TempDir, tempdir};
 
-use crate::member::HANG_TIMEOUT;
+use crate::member::{HANG_TIMEOUT, read_all, wait_for_level};
 use crate::native::repository;
 
 /// Those that there are at least.
@@ -146,34 +144,11 @@ fn unquoted(text: &str) -> Option<(Vec<u8>, &str)> {
     Some((bytes, rest))
 }
 
-/// All keys, by an iterator and one by one.
-fn read(store: &Store) -> Found {
-    let options = SnapshotOptions { timeout: Some(HANG_TIMEOUT), ..Default::default() };
-    let snapshot = store.snapshot(&options).expect("it leads");
-    let mut iter = snapshot.iter(IterOptions::default()).expect("no bad bounds");
-    let mut found = Found::new();
-    iter.seek_to_first();
-    while let Some((key, value, version)) = iter.versioned_item() {
-        found.insert(key.to_vec(), (value.to_vec(), version));
-        iter.next();
-    }
-    iter.status().expect("no error");
-    for (key, (value, version)) in &found {
-        let got = snapshot.get(key).expect("readable").expect("the iterator found it");
-        assert_eq!((got.as_ref(), got.version()), (&value[..], *version));
-    }
-    found
-}
-
 /// Opens a store whose members all know what this build knows, once it knows that.
 fn open(path: &Path, config: &Config) -> Store {
     let store = Store::open(path, config).expect("opens");
     store.wait_leader(HANG_TIMEOUT).expect("it leads");
-    let end = Instant::now() + HANG_TIMEOUT;
-    while store.regions().iter().any(|region| region.feature_level < newest_level()) {
-        assert!(Instant::now() < end, "the level rises by itself");
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_for_level(&store, newest_level());
     store
 }
 
@@ -270,14 +245,14 @@ fn a_directory_of_each_earlier_build_is_read_written_and_read_again() {
 
         let store = open(&path, &promises.config);
         assert_eq!(store.region_count(), promises.regions, "{name}");
-        let mut found = read(&store);
+        let mut found = read_all(&store);
         promises.check(&name, &found);
         write(&store, &promises, &mut found);
-        assert!(read(&store) == found, "{name}: what was written is not what is read");
+        assert!(read_all(&store) == found, "{name}: what was written is not what is read");
         drop(store);
 
         let store = open(&path, &promises.config);
-        assert!(read(&store) == found, "{name}: what was written is not what is read after a restart");
+        assert!(read_all(&store) == found, "{name}: what was written is not what is read after a restart");
     }
 }
 

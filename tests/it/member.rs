@@ -1,14 +1,14 @@
 //! Real stores on loopback, in one process.
 //!
-//! Owns the creation of clusters for the other tests: ports, temporary directories, short timeouts. Directories
-//! are removed with the cluster.
+//! Owns the creation of clusters for the other tests: ports, temporary directories, short timeouts; and the reading of all
+//! that a store has. Directories are removed with the cluster.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use almadia::Role;
-use almadia::{Code, Config, Reply, Snapshot, SnapshotOptions, Store};
+use almadia::{Code, Config, IterOptions, Reply, Role, Snapshot, SnapshotOptions, Store, Version};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
@@ -170,6 +170,34 @@ pub fn fast_config() -> Config {
         config.set(name, value).expect("in range");
     }
     config
+}
+
+/// Waits until the members of every region know that each knows this feature level.
+pub fn wait_for_level(store: &Store, level: u16) {
+    let end = Instant::now() + HANG_TIMEOUT;
+    while store.regions().iter().any(|region| region.feature_level < level) {
+        assert!(Instant::now() < end, "the level rises by itself");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// All keys with their values and versions: by an iterator, and the same one by one.
+pub fn read_all(store: &Store) -> BTreeMap<Vec<u8>, (Vec<u8>, Version)> {
+    let options = SnapshotOptions { timeout: Some(HANG_TIMEOUT), ..Default::default() };
+    let snapshot = store.snapshot(&options).expect("it leads");
+    let mut iter = snapshot.iter(IterOptions::default()).expect("no bad bounds");
+    let mut found = BTreeMap::new();
+    iter.seek_to_first();
+    while let Some((key, value, version)) = iter.versioned_item() {
+        found.insert(key.to_vec(), (value.to_vec(), version));
+        iter.next();
+    }
+    iter.status().expect("no error");
+    for (key, (value, version)) in &found {
+        let got = snapshot.get(key).expect("readable").expect("the iterator found it");
+        assert_eq!((got.as_ref(), got.version()), (&value[..], *version));
+    }
+    found
 }
 
 /// Loopback addresses that are reserved until this process exits, even while their members are down.

@@ -10,18 +10,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use almadia::{Code, Config, Expected, IterOptions, SnapshotOptions, Store, Version, WriteOptions};
+use almadia::{Code, Config, Expected, Store, Version, WriteOptions};
 use tempfile::{TempDir, tempdir};
 
-use crate::member::{HANG_TIMEOUT, shut_down_at_once};
+use crate::member::{HANG_TIMEOUT, read_all, shut_down_at_once, wait_for_level};
 use crate::native::repository;
 
 const DIRECTORY: &str = "ALMADIA_TEST_DIRECTORY";
 const KILLED: &str = "upgrade::a_conversion_that_is_killed_again_and_again_loses_nothing";
 /// What the build of the fixture gave every key: see `docs/conditions.md`.
 const UNKNOWN: Version = Version(1);
+/// The first level at which keys have versions.
+const VERSIONS_LEVEL: u16 = 1;
 
 type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -117,33 +119,6 @@ fn open(path: &Path) -> Store {
     store
 }
 
-/// Waits until each region knows that all its members know versions: it is the only one.
-fn wait_for_level(store: &Store) {
-    let end = Instant::now() + HANG_TIMEOUT;
-    while store.regions().iter().any(|region| region.feature_level == 0) {
-        assert!(Instant::now() < end, "the level rises by itself");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// All keys, by an iterator and one by one.
-fn read(store: &Store) -> BTreeMap<Vec<u8>, (Vec<u8>, Version)> {
-    let snapshot = store.snapshot(&SnapshotOptions::default()).expect("it leads");
-    let mut iter = snapshot.iter(IterOptions::default()).expect("no bad bounds");
-    let mut found = BTreeMap::new();
-    iter.seek_to_first();
-    while let Some((key, value, version)) = iter.versioned_item() {
-        found.insert(key.to_vec(), (value.to_vec(), version));
-        iter.next();
-    }
-    iter.status().expect("no error");
-    for (key, (value, version)) in &found {
-        let got = snapshot.get(key).expect("readable").expect("the iterator found it");
-        assert_eq!((got.as_ref(), got.version()), (&value[..], *version));
-    }
-    found
-}
-
 fn values_of(found: &BTreeMap<Vec<u8>, (Vec<u8>, Version)>) -> Pairs {
     found.iter().map(|(key, (value, _))| (key.clone(), value.clone())).collect()
 }
@@ -154,10 +129,10 @@ fn a_directory_without_versions_is_converted_and_is_a_member_like_any_other() {
 
     let store = open(&path);
     assert_eq!(ident_of(&path), (3, 1));
-    let found = read(&store);
+    let found = read_all(&store);
     assert!(values_of(&found) == left(), "something is lost, or has changed");
     assert!(found.values().all(|(_, version)| *version != Version::NONE), "what is there has a version");
-    wait_for_level(&store);
+    wait_for_level(&store, VERSIONS_LEVEL);
     let written = store.put(b"a/00", b"new").expect("it leads").version;
     store.delete(b"a/01").expect("it leads");
     drop(store);
@@ -166,7 +141,7 @@ fn a_directory_without_versions_is_converted_and_is_a_member_like_any_other() {
     let mut expected = left();
     expected.insert(b"a/00".to_vec(), b"new".to_vec());
     expected.remove(&b"a/01"[..]);
-    let found = read(&store);
+    let found = read_all(&store);
     assert!(values_of(&found) == expected, "something is lost, or has changed");
     assert!(written > UNKNOWN);
 }
@@ -182,9 +157,9 @@ fn conditions_work_as_soon_as_a_converted_directory_is_open() {
     let refused = store.put_if_absent(seen, b"new", &options).expect_err("it is there");
     assert_eq!(refused.code(), Code::PreconditionFailed);
     store.put_if_absent(b"z/first", b"new", &options).expect("it is not there");
-    wait_for_level(&store);
+    wait_for_level(&store, VERSIONS_LEVEL);
 
-    let found = read(&store);
+    let found = read_all(&store);
     let version = |key: &[u8]| found[key].1;
     let floor = version(seen);
     assert!(floor > UNKNOWN && refused.precondition().is_some_and(|found| found.version == floor));
@@ -196,8 +171,8 @@ fn conditions_work_as_soon_as_a_converted_directory_is_open() {
     drop(store);
 
     let store = open(&path);
-    wait_for_level(&store);
-    let again = read(&store);
+    wait_for_level(&store, VERSIONS_LEVEL);
+    let again = read_all(&store);
     assert_eq!(again[&b"a/03"[..]].1, floor);
     assert!(again[&seen[..]].1 > floor);
 }
@@ -224,7 +199,7 @@ fn killed_while_converting() -> u32 {
     }
 
     let store = open(&path);
-    assert!(values_of(&read(&store)) == left(), "something is lost, or has changed");
+    assert!(values_of(&read_all(&store)) == left(), "something is lost, or has changed");
     shut_down_at_once(&store);
     kills
 }
