@@ -1286,7 +1286,7 @@ almadia_code almadia_config_set_event_callback(struct almadia_config *config,
  * or a directory that holds other files), ALMADIA_LOCKED (already open, here or in another process),
  * ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO (also when the system refuses a
  * thread: the errno is EAGAIN), ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address; no
- * member has let this one in within the time),
+ * member has let this one in within the time), ALMADIA_REMOVED (it was removed before it was let in),
  * ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED (the parent process had a store open when it forked, or a snapshot, iterator
  * or value of one).
  */

@@ -3007,7 +3007,8 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * to be let in, for cluster.join_timeout_ms at most; then see wait_ready. Blocks: yes, on the disk. Codes:
      * invalid_config, locked (already open, here or in another process), wrong_cluster, incompatible_format,
      * corruption, io (also when the system refuses a thread: errno EAGAIN), no_space, permission, network (the listen
-     * address; not let in within the time), would_deadlock, forked (the parent process had a store open when it forked), abi_mismatch.
+     * address; not let in within the time), removed (before it was let in), would_deadlock, forked (the parent process had a
+     * store open when it forked), abi_mismatch.
      */
     static result<store> open(const std::string &path, const almadia::config &config = {}) {
         if (config.c_handle() == nullptr) {

@@ -118,8 +118,9 @@ options! {
     listen: Read<Listen>, "transport.listen", Text, "",
         "Address this member accepts its peers on, as 'host:port'. Empty: the one at which they reach it.";
     announce: Read<Listen>, "transport.announce", Text, "",
-        "Address at which its peers reach this member, as 'host:port'. Empty: its own address in \
-         cluster.initial_members.";
+        "Address at which its peers reach this member, as 'host:port'; it tells them when it connects or joins. Empty: \
+         its own address in cluster.initial_members, or, with cluster.join, what the list of members says; it tells \
+         nobody.";
     insecure: bool, "transport.insecure", Switch, "false",
         "Allows plaintext traffic on addresses other than loopback. Only for networks where every host is trusted.";
     queue_bytes: u64, "transport.queue_bytes", Number(1 << 20, GIB), "67108864",

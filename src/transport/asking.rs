@@ -61,8 +61,8 @@ fn read_answer(stream: &mut impl Read) -> Result<Welcome, HandshakeError> {
 /// `sockets` are closed.
 ///
 /// # Errors
-/// `NETWORK` when the time is up, with what came of each address; `INVALID_CONFIG` for a refusal that waiting does not
-/// change; `CANCELLED` when `sockets` are closed.
+/// `NETWORK` when the time is up, with what came of each address; `REMOVED` if this member was removed before it came;
+/// `INVALID_CONFIG` for any other refusal that waiting does not change; `CANCELLED` when `sockets` are closed.
 pub(crate) fn ask(
     addresses: &[String],
     request: &JoinRequest,
@@ -76,9 +76,9 @@ pub(crate) fn ask(
         for (address, reason) in addresses.iter().zip(&mut reasons) {
             match asking.attempt(address) {
                 Ok(welcome) => return Ok(welcome),
-                Err(HandshakeError::Refused(refusal)) if is_final(refusal.reason) => {
+                Err(HandshakeError::Refused(refusal)) if let Some(code) = final_code(refusal.reason) => {
                     let text = format!("the member at {address} refuses node {}: {refusal}", request.node);
-                    return Err(Error::with_detail(Code::InvalidConfig, text));
+                    return Err(Error::with_detail(code, text));
                 }
                 Err(error) => {
                     let new = error.to_string();
@@ -114,11 +114,14 @@ fn check(request: &JoinRequest) -> Result<(), Error> {
     Err(Error::with_detail(Code::InvalidConfig, text))
 }
 
-/// Whether no member ever answers otherwise, as long as nobody corrects an option.
-fn is_final(reason: Reason) -> bool {
+/// The error when no member ever answers otherwise, as long as nobody corrects an option.
+fn final_code(reason: Reason) -> Option<Code> {
     match reason {
-        Reason::Version | Reason::Cluster | Reason::ElectionTimeout | Reason::Tick | Reason::Removed => true,
-        Reason::WrongNode | Reason::UnknownNode | Reason::Instance | Reason::Other => false,
+        Reason::Version | Reason::Cluster | Reason::ElectionTimeout | Reason::Tick => {
+            Some(Code::InvalidConfig)
+        }
+        Reason::Removed => Some(Code::Removed),
+        Reason::WrongNode | Reason::UnknownNode | Reason::Instance | Reason::Other => None,
     }
 }
 

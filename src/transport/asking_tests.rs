@@ -154,19 +154,20 @@ fn what_waiting_does_not_change_ends_the_asking_at_once_in_the_words_of_a_handsh
         state.level = 1;
         state.standings.insert(NodeId(216), Standing::Removed);
     });
-    let refused = |request: JoinRequest| {
+    let refused_with = |request: JoinRequest, code: Code| {
         let error = ask(&[address_of(&member)], &request, later(), &OpenSockets::default())
             .expect_err("it is refused");
-        assert_eq!(error.code(), Code::InvalidConfig);
+        assert_eq!(error.code(), code);
         error.detail().to_owned()
     };
+    let refused = |request: JoinRequest| refused_with(request, Code::InvalidConfig);
 
     let other = refused(JoinRequest { cluster_name: "other".to_owned(), ..request(215) });
     assert!(
         other.contains("node 214 belongs to cluster 'tested' and node 215 is to join cluster 'other'"),
         "{other}"
     );
-    let removed = refused(request(216));
+    let removed = refused_with(request(216), Code::Removed);
     assert!(
         removed.contains("node 216 was removed from the cluster; its number is not used again"),
         "{removed}"

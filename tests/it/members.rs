@@ -349,13 +349,14 @@ fn a_removed_leader_hands_over_and_says_that_it_was_removed() {
     assert_eq!(cluster.voters(3), [2, 3]);
     cluster.put(2, b"a", b"");
     cluster.put(3, b"z", b"");
-    wait_until("it says so", || {
-        let mut batch = Batch::default();
-        batch.put(b"key", b"").expect("small");
-        let options = WriteOptions { timeout: Some(Duration::from_millis(100)) };
-        let refused = cluster.store(1).write(&mut batch, &options);
-        refused.is_err_and(|error| error.code() == Code::Removed)
-    });
+    wait_until("it says so", || says_removed(cluster.store(1)));
+}
+
+fn says_removed(store: &Store) -> bool {
+    let mut batch = Batch::default();
+    batch.put(b"key", b"").expect("small");
+    let options = WriteOptions { timeout: Some(Duration::from_millis(100)) };
+    store.write(&mut batch, &options).is_err_and(|error| error.code() == Code::Removed)
 }
 
 /// Adds member 4 under an address at which nobody is.
@@ -366,6 +367,15 @@ fn add_astray(cluster: &Cluster, nowhere: &str) -> std::sync::mpsc::Receiver<alm
     let told = move |answer| drop(sender.send(answer));
     cluster.store(1).asynchronous().change_members(&astray, Some(HANG_TIMEOUT), told).expect("accepted");
     done
+}
+
+/// Member 4 is let in, and nobody can reach it to send it anything.
+fn open_astray(cluster: &mut Cluster, nowhere: &str) {
+    let mut config = cluster.config(4);
+    config.set("cluster.join", cluster.address(2)).expect("an address");
+    config.set("transport.announce", nowhere).expect("an address");
+    config.set("transport.listen", cluster.address(4)).expect("an address");
+    cluster.open_with(4, &config);
 }
 
 #[test]
@@ -390,11 +400,7 @@ fn a_new_member_that_nobody_could_reach_finds_the_others_at_its_next_start() {
     cluster.put(1, b"key", b"");
     let nowhere = reserved_addresses(1).remove(0);
     let done = add_astray(&cluster, &nowhere);
-    let mut config = cluster.config(4);
-    config.set("cluster.join", cluster.address(2)).expect("an address");
-    config.set("transport.announce", &nowhere).expect("an address");
-    config.set("transport.listen", cluster.address(4)).expect("an address");
-    cluster.open_with(4, &config);
+    open_astray(&mut cluster, &nowhere);
     let unheard = cluster.store(4).wait_ready(Duration::ZERO).expect_err("nobody can send it anything");
     assert_eq!(unheard.code(), Code::ReadTimeout);
     drop(cluster.stores.remove(&4));
@@ -403,6 +409,27 @@ fn a_new_member_that_nobody_could_reach_finds_the_others_at_its_next_start() {
 
     done.recv_timeout(HANG_TIMEOUT).expect("it is answered").expect("every region follows");
     assert_eq!(cluster.pairs(4), cluster.pairs(1));
+}
+
+#[test]
+fn a_new_member_that_is_removed_before_it_has_anything_says_so() {
+    let mut cluster = Cluster::of_one("m");
+    cluster.grow(1, &[2, 3]);
+    let nowhere = reserved_addresses(1).remove(0);
+    let done = add_astray(&cluster, &nowhere);
+    open_astray(&mut cluster, &nowhere);
+    drop(cluster.stores.remove(&4));
+    cluster.change(1, &[MemberChange::Remove { node: NodeId(4) }]);
+    done.recv_timeout(HANG_TIMEOUT).expect("it is answered").expect("every region follows the later list");
+
+    cluster.open(4);
+
+    wait_until("it says so", || says_removed(cluster.store(4)));
+    let mut config = cluster.config(4);
+    config.set("cluster.join", cluster.address(2)).expect("an address");
+    let empty = cluster.directory.path().join("another");
+    let refused = Store::open(&empty, &config).err().expect("its number is used");
+    assert_eq!(refused.code(), Code::Removed, "{refused}");
 }
 
 #[test]

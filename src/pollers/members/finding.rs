@@ -30,6 +30,7 @@ impl Members {
                 warn!("cluster.join names a member of another cluster: correct it, and open the store again")
             }
             Err(error) if error.code() == Code::Cancelled => {}
+            Err(error) if error.code() == Code::Removed => self.on_removed(),
             Err(error) => warn!("this member waits for the others to find it: {error}"),
         }
     }
