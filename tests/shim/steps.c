@@ -105,7 +105,8 @@ static void meet(const char *when, const char *operation, const char *path) {
     pthread_mutex_lock(&lock);
     bool is_met = is_pending() && strcmp(steps[reached].what, what) == 0 &&
                   fnmatch(steps[reached].pattern, path, 0) == 0;
-    if (is_met && ++reached == step_count) kill(getpid(), signal_at_last);
+    /* To this thread: one to the process may be taken by another thread, and this one goes on meanwhile. */
+    if (is_met && ++reached == step_count) raise(signal_at_last);
     pthread_mutex_unlock(&lock);
     errno = error;
 }
