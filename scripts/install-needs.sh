@@ -33,6 +33,7 @@ find_missing() {
         [ -e /usr/include/rocksdb/c.h ] || need librocksdb-dev "a second RocksDB in the same process, for a test"
         command -v clang++ >/dev/null || need clang "compiles the C++ tests, in addition to g++"
         clang_sanitizes || need libclang-rt-dev "clang's AddressSanitizer, for the C++ tests"
+        command -v ccache >/dev/null || need ccache "keeps the compiled C and C++ tests that have not changed"
         command -v cmake >/dev/null || need cmake "builds an external project against the installed library"
         command -v pkg-config >/dev/null || need pkg-config "the same without CMake"
     fi

@@ -76,11 +76,14 @@ pub(crate) fn ask(
         for (address, reason) in addresses.iter().zip(&mut reasons) {
             match asking.attempt(address) {
                 Ok(welcome) => return Ok(welcome),
-                Err(HandshakeError::Refused(refusal)) if let Some(code) = final_code(refusal.reason) => {
-                    let text = format!("the member at {address} refuses node {}: {refusal}", request.node);
-                    return Err(Error::with_detail(code, text));
-                }
                 Err(error) => {
+                    if let HandshakeError::Refused(refusal) = &error
+                        && let Some(code) = final_code(refusal.reason)
+                    {
+                        let text =
+                            format!("the member at {address} refuses node {}: {refusal}", request.node);
+                        return Err(Error::with_detail(code, text));
+                    }
                     let new = error.to_string();
                     if *reason != new {
                         info!("node {} is not let in by {address} yet: {new}", request.node);

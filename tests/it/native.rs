@@ -1,7 +1,8 @@
-//! C programs as tests: finding the library, compiling programs against it and running them.
+//! C and C++ programs as tests: finding the library, compiling programs against it and running them.
 //!
 //! What always holds: a program that exceeds its deadline is killed and fails its test; scratch directories are
-//! removed after the test.
+//! removed after the test. What was compiled before, from the same sources and headers by the same compiler, is taken from
+//! ccache, whose files lie in the build directory.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -55,18 +56,39 @@ pub fn compile(source: &str, build: Build, directory: &Path) -> PathBuf {
 /// Like [`compile`], against these libraries in this order.
 pub fn compile_with(source: &str, build: Build, directory: &Path, libraries: &[&str]) -> PathBuf {
     link_library(directory);
-    let program = directory.join(format!("{}-{build:?}", source.replace('/', "-")));
-    let mut command = compiler(source, build);
-    command.arg("-o").arg(&program).arg("-L").arg(directory).args(libraries);
-    succeed(command.args(["-lpthread", &format!("-Wl,-rpath,{}", directory.display())]));
-    program
+    let (search, find) =
+        (format!("-L{}", directory.display()), format!("-Wl,-rpath,{}", directory.display()));
+    let link = [&[&search[..]], libraries, &["-lpthread", &find]].concat();
+    compile_and_link(source, build, directory, &link)
 }
 
 /// Compiles a program that loads the library by itself.
 pub fn compile_unlinked(source: &str, build: Build, directory: &Path) -> PathBuf {
+    compile_and_link(source, build, directory, &["-ldl", "-lpthread"])
+}
+
+fn compile_and_link(source: &str, build: Build, directory: &Path, link: &[&str]) -> PathBuf {
     let program = directory.join(format!("{}-{build:?}", source.replace('/', "-")));
-    succeed(compiler(source, build).arg("-o").arg(&program).args(["-ldl", "-lpthread"]));
+    let compiler = || compiler(source, build);
+    let object = compile_object(&compiler(), &repository().join(source), &program.with_extension("o"));
+    succeed(compiler().arg(object).arg("-o").arg(&program).args(link));
     program
+}
+
+/// Compiles one source, by a compiler with its flags.
+pub fn compile_object(compiler: &Command, source: &Path, object: &Path) -> PathBuf {
+    succeed(cached(compiler).arg("-c").arg(source).arg("-o").arg(object));
+    object.to_owned()
+}
+
+/// The compiler with its flags through ccache. Paths below the repository count from there, so that a fresh clone finds
+/// what another has compiled.
+pub fn cached(compiler: &Command) -> Command {
+    let mut cached = Command::new("ccache");
+    cached.arg(compiler.get_program()).args(compiler.get_args());
+    let directory = shared_library().ancestors().nth(3).expect("target/release/deps").join("ccache");
+    cached.env("CCACHE_DIR", directory).env("CCACHE_BASEDIR", repository()).env("CCACHE_NOHASHDIR", "1");
+    cached
 }
 
 /// The compiler, with the flags of every program.
@@ -88,7 +110,7 @@ fn compiler(source: &str, build: Build) -> Command {
         Build::Thread => Some("-fsanitize=thread"),
     };
     command.args(sanitizer).arg("-fno-omit-frame-pointer");
-    command.arg("-I").arg(headers_of(source)).arg(repository().join(source));
+    command.arg("-I").arg(headers_of(source));
     command
 }
 
