@@ -7,8 +7,9 @@
 //! not at all, since no process owns it; a run in which the leadership changed is an error.
 //!
 //! `cargo bench --bench catch_up -- 32k 2000` measures only these values and so many MB; `-- mixed 5000` a raft snapshot
-//! of values of mixed sizes, beside writes in another region ([`mixed`]). `ALMADIA_BENCH_DIR` selects the disk; the default
-//! is that of the build directory. It takes three times the data, and its log.
+//! of values of mixed sizes, beside writes in another region ([`mixed`]), with options as `name=value`.
+//! `ALMADIA_BENCH_DIR` selects the disk; the default is that of the build directory. It takes three times the data, and
+//! its log.
 
 #[path = "catch_up/members.rs"]
 mod members;
@@ -54,7 +55,9 @@ fn main() {
             || arguments.iter().any(|argument| argument == name)
     };
     if arguments.iter().any(|argument| argument == "mixed") {
-        return mixed::measure(megabytes * 1_000_000);
+        let options: Vec<_> =
+            arguments.iter().map(String::as_str).filter(|argument| argument.contains('=')).collect();
+        return mixed::measure(megabytes * 1_000_000, &options);
     }
     println!(
         "{megabytes} MB; MiB resident: before the start of the third member, at the peak, and after it has all"

@@ -31,9 +31,9 @@ const BASELINE_BYTES: usize = 2 << 30;
 const CHUNK_BYTES: usize = 1 << 20;
 const MB: f64 = 1e6;
 
-/// Fills, starts the third member, and prints the figures.
-pub fn measure(bytes: u64) {
-    let cluster = Cluster::new(&OPTIONS);
+/// Fills, starts the third member, and prints the figures. `options` are `name=value`; the others are the defaults.
+pub fn measure(bytes: u64, options: &[&str]) {
+    let cluster = Cluster::new(&[&OPTIONS, options].concat());
     let mut early = [cluster.start(1), cluster.start(2)];
     let leader = early[0].ask("leader");
     let leader = &mut early[usize::from(leader == "2")];
@@ -62,8 +62,9 @@ pub fn measure(bytes: u64) {
 
     let mb = bytes as f64 / MB;
     println!(
-        "mixed: {mb:.0} MB in {keys} keys, {wall:.1} s, {:.1} MB/s; sent and staged by default options",
-        mb / wall
+        "mixed: {mb:.0} MB in {keys} keys, {wall:.1} s, {:.1} MB/s; options {}",
+        mb / wall,
+        if options.is_empty() { "by default".to_owned() } else { options.join(" ") }
     );
     println!(
         "beside it: the disk alone {disk_mb_s:.0} MB/s, a loopback connection alone {network_mb_s:.0} MB/s"
