@@ -40,17 +40,24 @@ impl Database {
     /// Counts a look for a key, most of which are for keys that are not there: a task that nobody has put yet, a name that
     /// nobody has taken. With the last of those that are only counted, memtables get filters.
     fn count_look(&self) {
-        if self.looks.fetch_add(1, Ordering::Relaxed) == FILTERED_FROM
-            && let Err(error) = self.filter_memtables()
-        {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
+        if !looks.is_multiple_of(FILTERED_FROM) || self.has_filters.load(Ordering::Relaxed) {
+            return;
+        }
+        let has_filters = self.filter_memtables(looks == FILTERED_FROM).unwrap_or_else(|error| {
             // Nothing depends on it but speed.
             log::warn!("memtables get no filters: {error}");
-        }
+            true
+        });
+        self.has_filters.store(has_filters, Ordering::Relaxed);
     }
 
-    fn filter_memtables(&self) -> Result<()> {
-        self.db.set_options_cf(self.data(), &MEMTABLE_FILTER).map_err(errors::failed)?;
-        // That which is filled now has none, and it may be long until it is full.
+    /// False while the memtable that is filled now has no filter, and it may be long until it is full: it is to be replaced
+    /// later, for now RocksDB is busy.
+    fn filter_memtables(&self, is_first: bool) -> Result<bool> {
+        if is_first {
+            self.db.set_options_cf(self.data(), &MEMTABLE_FILTER).map_err(errors::failed)?;
+        }
         self.start_flush()
     }
 }
