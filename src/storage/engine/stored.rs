@@ -36,6 +36,11 @@ impl Engine {
     }
 }
 
+/// So many keys are looked for together: as many as RocksDB handles as one.
+const TOGETHER_KEYS: usize = 32;
+/// Where the values of so many keys are larger, they are looked at one by one.
+const TOGETHER_BYTES_MAX: usize = 1 << 20;
+
 impl Database {
     /// Counts a look for a key, most of which are for keys that are not there: a task that nobody has put yet, a name that
     /// nobody has taken. With the last of those that are only counted, memtables get filters.
@@ -79,6 +84,30 @@ impl Stored for Latest<'_> {
 
     fn version_of(&self, key: &[u8]) -> Result<Version> {
         Ok(self.read(key, |_, version| version)?.unwrap_or(Version::NONE))
+    }
+
+    fn versions_of(&self, keys: &[&[u8]]) -> Result<Vec<Version>> {
+        let Database { db, reads, floors, .. } = &**self.database;
+        let mut versions = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(TOGETHER_KEYS) {
+            let mut bytes = 0;
+            let found = db.batched_multi_get_cf_opt(self.database.data(), keys.iter().copied(), true, reads);
+            for (key, stored) in keys.iter().zip(found) {
+                self.database.count_look();
+                versions.push(match stored.map_err(errors::failed)? {
+                    Some(stored) => {
+                        bytes += stored.len();
+                        let (_, version) = trailer::split(&stored).ok_or_else(|| unversioned(key))?;
+                        floors.of_latest(key).effective(version)
+                    }
+                    None => Version::NONE,
+                });
+            }
+            if bytes > TOGETHER_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(versions)
     }
 
     fn scan(&self, begin: &[u8], end: &[u8], each: &mut Each<'_>) -> Result<()> {
