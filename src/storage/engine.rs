@@ -21,6 +21,7 @@ mod gaps;
 mod install;
 mod iter;
 mod options;
+mod serialized;
 mod stall;
 mod stored;
 mod table_file;
