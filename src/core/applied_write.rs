@@ -4,8 +4,10 @@
 //! always holds: the changes of a plain write are its operations, which nobody copies; those of a write with conditions
 //! are what it was judged to change.
 
+use std::slice;
+
 use crate::core::change::{Change, OwnedChange};
-use crate::core::command::{OPERATION_OVERHEAD_BYTES, Operation, Write};
+use crate::core::command::{OPERATION_OVERHEAD_BYTES, Operations, Write};
 use crate::types::Version;
 
 /// A write that takes effect: what it changes, and the version of what it sets.
@@ -56,11 +58,10 @@ impl AppliedWrite {
 
     /// The changes in their order.
     pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
-        let (plain, judged) = match &self.changes {
-            Changes::Plain(write) => (Some(write.operations()), &[][..]),
-            Changes::Judged(changes) => (None, &changes[..]),
-        };
-        plain.into_iter().flatten().map(plain_change).chain(judged.iter().map(OwnedChange::as_change))
+        match &self.changes {
+            Changes::Plain(write) => Walk::Plain(write.operations()),
+            Changes::Judged(changes) => Walk::Judged(changes.iter()),
+        }
     }
 
     /// The bytes of the keys and values, and a little more.
@@ -84,6 +85,22 @@ impl AppliedWrite {
     }
 }
 
-fn plain_change(operation: Operation<'_>) -> Change<'_> {
-    operation.as_change().expect("a plain write has no other operations")
+/// Walks the changes of either kind.
+enum Walk<'a> {
+    Plain(Operations<'a>),
+    Judged(slice::Iter<'a, OwnedChange>),
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Change<'a>;
+
+    fn next(&mut self) -> Option<Change<'a>> {
+        match self {
+            Self::Plain(operations) => {
+                let operation = operations.next()?;
+                Some(operation.as_change().expect("a plain write has no other operations"))
+            }
+            Self::Judged(changes) => changes.next().map(OwnedChange::as_change),
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::core::change::OwnedChange;
 use crate::core::command::{Command, CommandError, Operation, Write, is_conditional, is_level};
 use crate::core::forwarding::Origin;
 use crate::core::forwarding::tags::{self, TagsError};
-use crate::core::judge::{Judged, Overlay, Room, judge};
+use crate::core::judge::{Judged, Overlay, ReadAhead, Room, judge};
 use crate::core::member_list::{MemberList, NotASuccessor};
 use crate::core::membership;
 use crate::core::planted::{self, Fault};
@@ -286,6 +286,15 @@ impl Applier {
                 verdicts.next(verdict, batch, report);
             }
             Command::Group(writes) => {
+                let ahead;
+                let stored = match writes.iter().filter(|write| write.is_conditional()).count() {
+                    0 | 1 => stored,
+                    count => {
+                        batch.overlay().reserve(count);
+                        ahead = ReadAhead::of(&writes, batch.overlay(), stored)?;
+                        &ahead
+                    }
+                };
                 for write in writes {
                     let verdict =
                         self.apply_write(write, (verdicts.version(), verdicts.room()), batch, stored)?;

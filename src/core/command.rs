@@ -39,13 +39,15 @@ use bytes::Bytes;
 
 pub use builder::CommandBuilder;
 pub use operations::Operation;
-pub(crate) use operations::{OPERATION_OVERHEAD_BYTES, VERSIONED_BYTES, versioned_key, versioned_keys};
+pub(crate) use operations::{
+    OPERATION_OVERHEAD_BYTES, Operations, VERSIONED_BYTES, versioned_key, versioned_keys,
+};
 pub(crate) use weight::{Weight, weight_of};
 
 use crate::core::change::{Change, OwnedChange};
 use crate::core::member_list::MemberList;
 use crate::types::{BATCH_OPERATIONS_MAX, CONDITIONS_LEVEL, ENTRY_WRITES_MAX, LogIndex, MEMBERS_LEVEL};
-use operations::{Operations, put_slice, take_operation, take_slice};
+use operations::{put_slice, take_operation, take_slice};
 
 /// Bytes in front of the operations.
 pub(crate) const HEADER_BYTES: usize = 16;

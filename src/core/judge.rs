@@ -9,14 +9,17 @@
 //! Whether the write's region still has its epoch, and who hears of the verdict, is left to the applier.
 
 mod overlay;
+mod read_ahead;
 #[cfg(test)]
 mod tests;
+mod touched;
 
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
 pub(crate) use overlay::Overlay;
+pub(crate) use read_ahead::ReadAhead;
 
 use crate::core::change::OwnedChange;
 use crate::core::command::{Operation, Write, versioned_key};
@@ -49,6 +52,9 @@ impl Room {
         bytes == 0 || self.told == 0 || self.told + bytes <= ENTRY_RESULT_BYTES_MAX
     }
 }
+
+/// Most writes with conditions have no more operations than this, and some have thousands that are conditions.
+const FEW_CHANGES: usize = 4;
 
 /// What became of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +91,7 @@ pub(crate) fn judge(
         room,
         overlay,
         stored,
-        changes: Vec::new(),
+        changes: Vec::with_capacity(write.operation_count().min(FEW_CHANGES)),
         results: Vec::new(),
         told_bytes: 0,
     };

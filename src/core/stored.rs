@@ -29,6 +29,15 @@ pub(crate) trait Stored {
     /// As [`Stored::get`].
     fn version_of(&self, key: &[u8]) -> Result<Version>;
 
+    /// The versions of `keys`, which are in their order, each once. There may be fewer, those of the first keys, where it
+    /// would take much memory to find more together.
+    ///
+    /// # Errors
+    /// As [`Stored::get`].
+    fn versions_of(&self, keys: &[&[u8]]) -> Result<Vec<Version>> {
+        keys.iter().map(|key| self.version_of(key)).collect()
+    }
+
     /// Shows `each` the keys from `begin` to `end`, in their order, with their values and versions, until it breaks.
     /// An empty `end` is that of all keys. What `begin` lies behind is an empty range.
     ///

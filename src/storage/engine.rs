@@ -21,6 +21,7 @@ mod gaps;
 mod install;
 mod iter;
 mod options;
+mod serialized;
 mod stall;
 mod stored;
 mod table_file;
@@ -81,6 +82,8 @@ struct Database {
     has_new_ranges: AtomicBool,
     /// How often a condition looked for a key.
     looks: AtomicU64,
+    /// That made memtables have filters, from the one on that is filled now.
+    has_filters: AtomicBool,
     live_views: AtomicUsize,
     is_stopping: AtomicBool,
     _threads: SharedThreads,
@@ -140,6 +143,7 @@ impl Engine {
             floors: Floors::default(),
             has_new_ranges: AtomicBool::new(false),
             looks: AtomicU64::new(0),
+            has_filters: AtomicBool::new(false),
             live_views: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
             _threads: threads,
@@ -212,7 +216,7 @@ impl Engine {
     /// # Errors
     /// `IO`, `NO_SPACE` or `CORRUPTION` when an earlier flush or compaction failed.
     pub fn start_flush(&self) -> Result<()> {
-        self.database.start_flush()
+        self.database.start_flush().map(drop)
     }
 
     /// Starts to flush what a start has applied again, if it is more than `REPLAYED_MIN`: a get searches the memtable
@@ -352,14 +356,14 @@ impl Database {
         self.db.cf_handle(name).expect("both column families are opened with the database")
     }
 
-    /// As [`Engine::start_flush`].
-    fn start_flush(&self) -> Result<()> {
+    /// As [`Engine::start_flush`]. True when it has started.
+    fn start_flush(&self) -> Result<bool> {
         if stall::flush_would_wait(&self.db)? {
-            return self.writer.probe(&self.db);
+            return self.writer.probe(&self.db).map(|()| false);
         }
         let mut options = FlushOptions::default();
         options.set_wait(false);
-        self.flush_families(&options)
+        self.flush_families(&options).map(|()| true)
     }
 
     fn flush_families(&self, options: &FlushOptions) -> Result<()> {

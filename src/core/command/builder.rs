@@ -10,9 +10,13 @@ use super::operations::{Operations, put_operation};
 use super::{HEADER_BYTES, KIND_CONDITIONAL, KIND_WRITE, Operation, Weight, operations_of, write_header};
 use crate::types::BATCH_OPERATIONS_MAX;
 
+/// Most writes need no more than this, and so are allocated once.
+const SMALL_WRITE_BYTES: usize = 256;
+
 /// Builds the encoding of a write in place; the header is filled in when the command is sealed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CommandBuilder {
+    /// Empty before the first operation: many builders are made to take the place of one that is sealed.
     buffer: Vec<u8>,
     so_far: SoFar,
 }
@@ -33,12 +37,6 @@ pub struct Mark {
     encoded_bytes: usize,
 }
 
-impl Default for CommandBuilder {
-    fn default() -> Self {
-        Self { buffer: vec![0; HEADER_BYTES], so_far: SoFar::default() }
-    }
-}
-
 impl CommandBuilder {
     /// Appends one operation. The caller has checked the limits.
     ///
@@ -46,7 +44,16 @@ impl CommandBuilder {
     /// When it is a condition, or another [`Operation::Otherwise`], behind that.
     pub fn push(&mut self, operation: Operation<'_>) {
         self.so_far.count(operation);
+        self.begin();
         put_operation(&mut self.buffer, operation);
+    }
+
+    /// Leaves room for the header, once.
+    fn begin(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer.reserve_exact(SMALL_WRITE_BYTES);
+            self.buffer.resize(HEADER_BYTES, 0);
+        }
     }
 
     /// How many operations were pushed.
@@ -70,7 +77,7 @@ impl CommandBuilder {
     /// Size of the encoded command so far.
     #[must_use]
     pub fn encoded_bytes(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len().max(HEADER_BYTES)
     }
 
     /// The place to which [`CommandBuilder::truncate`] can return.
@@ -82,7 +89,7 @@ impl CommandBuilder {
     /// Forgets everything that was pushed after `mark`.
     pub fn truncate(&mut self, mark: Mark) {
         assert!(mark.so_far.operations <= self.operations(), "it was once so long");
-        assert!((HEADER_BYTES..=self.buffer.len()).contains(&mark.encoded_bytes), "it was once so long");
+        assert!((HEADER_BYTES..=self.encoded_bytes()).contains(&mark.encoded_bytes), "it was once so long");
         self.so_far = mark.so_far;
         self.buffer.truncate(mark.encoded_bytes);
     }
@@ -107,6 +114,7 @@ impl CommandBuilder {
         let has_numbers = self.so_far.operations as usize <= BATCH_OPERATIONS_MAX;
         assert!(has_numbers || !self.so_far.is_conditional, "the caller checks the limits");
         let kind = if self.so_far.is_conditional { KIND_CONDITIONAL } else { KIND_WRITE };
+        self.begin();
         write_header(&mut self.buffer, kind, self.so_far.operations, epoch_version);
         self.buffer.into()
     }

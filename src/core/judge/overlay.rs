@@ -7,12 +7,12 @@
 //! A scan learns from what it skipped: where it found nothing alive, the next one need not look again. So keys that one
 //! batch removed one by one, as workers empty a queue, are passed once and not by each worker.
 
-use std::collections::BTreeMap;
 use std::mem;
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
+use super::touched::Touched;
 use crate::core::change::OwnedChange;
 use crate::core::command::Write;
 use crate::core::planted::{self, Fault};
@@ -27,8 +27,7 @@ pub(crate) type Found = (Bytes, Version);
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overlay {
-    /// None for a key that was removed.
-    touched: BTreeMap<Bytes, Option<Found>>,
+    touched: Touched,
     /// Where nothing lives but what is in `touched`.
     emptied: Ranges,
     journal: Vec<Undo>,
@@ -50,6 +49,11 @@ impl Overlay {
             self.change(&write.owned(change), version);
         }
         self.keep();
+    }
+
+    /// Makes room for so many keys more, which is only a matter of speed.
+    pub(crate) fn reserve(&mut self, keys: usize) {
+        self.touched.reserve(keys);
     }
 
     /// What `key` is now, if it is not as in the engine.
@@ -76,7 +80,7 @@ impl Overlay {
     pub(super) fn empty(&mut self, begin: Bytes, end: End) {
         assert!(end.is_behind(&begin), "it has a key");
         let inside = (Bound::Included(&begin[..]), end.as_bound());
-        let keys: Vec<_> = self.touched.range::<[u8], _>(inside).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<_> = self.touched.range(inside).map(|(key, _)| key.clone()).collect();
         for key in keys {
             let before = self.touched.remove(&key);
             self.journal.push(Undo::Key(key, before));
@@ -86,9 +90,10 @@ impl Overlay {
     }
 
     fn set(&mut self, key: &Bytes, found: Option<Found>) {
+        let now = found.as_ref().map(|(_, version)| *version);
         let before = self.touched.insert(key.clone(), found);
-        if let (Some(Some((_, before))), Some((_, now))) = (&before, &self.touched[key]) {
-            assert!(before <= now, "the versions of a key only grow");
+        if let (Some(Some((_, before))), Some(now)) = (&before, now) {
+            assert!(*before <= now, "the versions of a key only grow");
         }
         self.journal.push(Undo::Key(key.clone(), before));
     }
@@ -207,7 +212,7 @@ impl Overlay {
     }
 
     fn touched_in(&self, from: &[u8], to: &End) -> impl Iterator<Item = (&Bytes, &Option<Found>)> {
-        self.touched.range::<[u8], _>((Bound::Included(from), to.as_bound()))
+        self.touched.range((Bound::Included(from), to.as_bound()))
     }
 }
 

@@ -28,6 +28,9 @@ struct Engine {
     data: State,
     /// Values that were read.
     values: Cell<usize>,
+    /// Versions that were read one by one, and together.
+    alone: Cell<usize>,
+    together: Cell<usize>,
     /// Scans.
     scans: Cell<usize>,
     /// Keys that they passed.
@@ -62,8 +65,18 @@ impl Stored for Engine {
     }
 
     fn version_of(&self, key: &[u8]) -> Result<Version> {
+        self.alone.set(self.alone.get() + 1);
         self.works()?;
         Ok(self.data.get(key).map_or(Version::NONE, |(_, version)| *version))
+    }
+
+    /// Never of all of them.
+    fn versions_of(&self, keys: &[&[u8]]) -> Result<Vec<Version>> {
+        let versions = keys.iter().take(keys.len().saturating_sub(1)).map(|key| self.data.get(*key));
+        let versions: Vec<_> =
+            versions.map(|found| found.map_or(Version::NONE, |(_, version)| *version)).collect();
+        self.together.set(self.together.get() + versions.len());
+        self.works().map(|()| versions)
     }
 
     fn scan(&self, begin: &[u8], end: &[u8], each: &mut Each<'_>) -> Result<()> {
@@ -267,6 +280,9 @@ fn random_writes_do_what_the_model_says_wherever_batches_end() {
     let (applied, refused, other) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let count = |counter: &Cell<usize>| counter.set(counter.get() + 1);
 
+    let every_key =
+        [&b""[..], b"a", b"b", b"c", b"aa", b"ab", b"ac", b"ba", b"bb", b"bc", b"ca", b"cb", b"cc"];
+    let every_key = [write(&every_key.map(|key| Operation::IfAbsent { key }))];
     let steps = vec((any_write(), prop::bool::weighted(0.2)), 1..16);
     let outcome = TestRunner::new(config).run(&steps, |steps| {
         let (mut engine, mut overlay, mut state) = (Engine::default(), Overlay::default(), State::new());
@@ -277,8 +293,10 @@ fn random_writes_do_what_the_model_says_wherever_batches_end() {
             let wanted = modelled(&write, version, &state);
 
             if write.is_conditional() {
+                // As before the first write of the batch: the engine has taken nothing since.
+                let ahead = ReadAhead::of(&every_key, &Overlay::default(), &engine).expect("it works");
                 match (
-                    judge(&write, version, Room::behind(0), &mut overlay, &engine).expect("it works"),
+                    judge(&write, version, Room::behind(0), &mut overlay, &ahead).expect("it works"),
                     wanted,
                 ) {
                     (Judged::Applied { changes, effects }, Ok((after, wanted))) => {

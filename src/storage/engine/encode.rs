@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use rocksdb::{ErrorKind, ReadOptions, ReadTier, WriteBatch};
 
+use super::serialized::SerializedBatch;
 use super::{Database, errors, trailer};
 use crate::core::applied_write::AppliedWrite;
 use crate::core::applier::ApplyBatch;
@@ -30,47 +31,55 @@ const SKIPPED_MAX: u64 = 256;
 /// # Errors
 /// `IO` or `CORRUPTION` when the database cannot be read.
 pub(super) fn encode(database: &Database, batch: &ApplyBatch) -> Result<WriteBatch> {
-    let mut encoded = WriteBatch::with_capacity_bytes(encoded_bytes_max(batch));
+    let mut encoded = SerializedBatch::with_capacity(encoded_bytes_max(batch));
     let mut puts = EarlierPuts { batch, keys: None };
-    let mut stored = Vec::new();
     for head in &batch.clears {
         clear(database, &head.region, &mut encoded)?;
     }
-    for (number, (change, version)) in batch.changes().enumerate() {
-        match change {
-            Change::Put { key, value } => {
-                puts.note(key);
-                encoded.put(key, trailer::seal(value, version, &mut stored));
+    let mut number = 0;
+    for write in &batch.writes {
+        for change in write.changes() {
+            match change {
+                Change::Put { key, value } => {
+                    puts.note(key);
+                    encoded.put(key, value, write.version());
+                }
+                Change::Delete { key } => encoded.delete(key),
+                // RocksDB returns an error for a reversed range; here it is empty.
+                Change::DeleteRange { begin, end } if begin >= end => {}
+                Change::DeleteRange { begin, end } => {
+                    delete_range(database, puts.before(number), begin, end, &mut encoded)?;
+                }
             }
-            Change::Delete { key } => encoded.delete(key),
-            // RocksDB returns an error for a reversed range; here it is empty.
-            Change::DeleteRange { begin, end } if begin >= end => {}
-            Change::DeleteRange { begin, end } => {
-                delete_range(database, puts.before(number), begin, end, &mut encoded)?;
-            }
+            number += 1;
         }
     }
-    let meta = database.meta();
+    Ok(encoded.followed_by(&meta_rows(database, batch)))
+}
+
+/// What changes beside the user's data.
+fn meta_rows(database: &Database, batch: &ApplyBatch) -> WriteBatch {
+    let (meta, mut rows) = (database.meta(), WriteBatch::default());
     for SnapshotHead { region, state } in &batch.clears {
-        encoded.put_cf(meta, keys::installing(region.id), keys::encode_apply_state(*state));
+        rows.put_cf(meta, keys::installing(region.id), keys::encode_apply_state(*state));
     }
     for region in &batch.installed {
-        encoded.delete_cf(meta, keys::installing(*region));
+        rows.delete_cf(meta, keys::installing(*region));
     }
     for region in &batch.regions {
-        encoded.put_cf(meta, keys::region(region.id), region.encode());
+        rows.put_cf(meta, keys::region(region.id), region.encode());
     }
     for (region, state) in &batch.states {
-        encoded.put_cf(meta, keys::apply_state(*region), keys::encode_apply_state(*state));
+        rows.put_cf(meta, keys::apply_state(*region), keys::encode_apply_state(*state));
     }
-    Ok(encoded)
+    rows
 }
 
 /// Deletes the keys of `region` that the database has, and no others.
 ///
 /// # Errors
 /// As [`encode`].
-pub(super) fn clear(database: &Database, region: &Region, encoded: &mut WriteBatch) -> Result<()> {
+pub(super) fn clear(database: &Database, region: &Region, encoded: &mut SerializedBatch) -> Result<()> {
     match end_of(database, region)? {
         Some(end) => delete_range(database, &BTreeSet::new(), &region.start_key, &end, encoded),
         None => Ok(()),
@@ -97,7 +106,7 @@ fn delete_range(
     put: &BTreeSet<&[u8]>,
     begin: &[u8],
     end: &[u8],
-    encoded: &mut WriteBatch,
+    encoded: &mut SerializedBatch,
 ) -> Result<()> {
     match keys_in(database, put, begin, end)? {
         Some(keys) => keys.iter().for_each(|key| encoded.delete(key)),

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use rocksdb::{BottommostLevelCompaction, CompactOptions, IngestExternalFileOptions, LiveFile, WriteBatch};
 
 use super::gaps::Stretch;
+use super::serialized::SerializedBatch;
 use super::{Database, Engine, decode_apply_state, encode, errors};
 use crate::core::region::Region;
 use crate::error::{Code, Error, Result};
@@ -96,9 +97,9 @@ impl Engine {
                 .map_err(errors::failed)?;
         }
         let encode = || {
-            let mut batch = WriteBatch::default();
+            let mut batch = SerializedBatch::with_capacity(0);
             encode::clear(&self.database, region, &mut batch)?;
-            Ok(batch)
+            Ok(batch.followed_by(&WriteBatch::default()))
         };
         self.database.writer.write(db, encode)?;
         let mut options = CompactOptions::default();

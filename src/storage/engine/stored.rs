@@ -36,21 +36,33 @@ impl Engine {
     }
 }
 
+/// So many keys are looked for together: as many as RocksDB handles as one.
+const TOGETHER_KEYS: usize = 32;
+/// Where the values of so many keys are larger, they are looked at one by one.
+const TOGETHER_BYTES_MAX: usize = 1 << 20;
+
 impl Database {
     /// Counts a look for a key, most of which are for keys that are not there: a task that nobody has put yet, a name that
     /// nobody has taken. With the last of those that are only counted, memtables get filters.
     fn count_look(&self) {
-        if self.looks.fetch_add(1, Ordering::Relaxed) == FILTERED_FROM
-            && let Err(error) = self.filter_memtables()
-        {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
+        if !looks.is_multiple_of(FILTERED_FROM) || self.has_filters.load(Ordering::Relaxed) {
+            return;
+        }
+        let has_filters = self.filter_memtables(looks == FILTERED_FROM).unwrap_or_else(|error| {
             // Nothing depends on it but speed.
             log::warn!("memtables get no filters: {error}");
-        }
+            true
+        });
+        self.has_filters.store(has_filters, Ordering::Relaxed);
     }
 
-    fn filter_memtables(&self) -> Result<()> {
-        self.db.set_options_cf(self.data(), &MEMTABLE_FILTER).map_err(errors::failed)?;
-        // That which is filled now has none, and it may be long until it is full.
+    /// False while the memtable that is filled now has no filter, and it may be long until it is full: it is to be replaced
+    /// later, for now RocksDB is busy.
+    fn filter_memtables(&self, is_first: bool) -> Result<bool> {
+        if is_first {
+            self.db.set_options_cf(self.data(), &MEMTABLE_FILTER).map_err(errors::failed)?;
+        }
         self.start_flush()
     }
 }
@@ -72,6 +84,30 @@ impl Stored for Latest<'_> {
 
     fn version_of(&self, key: &[u8]) -> Result<Version> {
         Ok(self.read(key, |_, version| version)?.unwrap_or(Version::NONE))
+    }
+
+    fn versions_of(&self, keys: &[&[u8]]) -> Result<Vec<Version>> {
+        let Database { db, reads, floors, .. } = &**self.database;
+        let mut versions = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(TOGETHER_KEYS) {
+            let mut bytes = 0;
+            let found = db.batched_multi_get_cf_opt(self.database.data(), keys.iter().copied(), true, reads);
+            for (key, stored) in keys.iter().zip(found) {
+                self.database.count_look();
+                versions.push(match stored.map_err(errors::failed)? {
+                    Some(stored) => {
+                        bytes += stored.len();
+                        let (_, version) = trailer::split(&stored).ok_or_else(|| unversioned(key))?;
+                        floors.of_latest(key).effective(version)
+                    }
+                    None => Version::NONE,
+                });
+            }
+            if bytes > TOGETHER_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(versions)
     }
 
     fn scan(&self, begin: &[u8], end: &[u8], each: &mut Each<'_>) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The engine keeps data and apply state consistent, whatever happens to the process or the disk.
 
+mod conditions;
 mod convert;
 mod damage;
 mod floors;

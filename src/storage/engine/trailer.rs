@@ -14,14 +14,21 @@ use crate::types::Version;
 /// Bytes behind the user's.
 pub(super) const TRAILER_BYTES: usize = 9;
 
+/// What stands behind a value of this version.
+#[inline]
+pub(super) fn of(version: Version) -> [u8; TRAILER_BYTES] {
+    assert!(version != Version::NONE, "what is stored was written");
+    let mut trailer = [0; TRAILER_BYTES];
+    trailer[..8].copy_from_slice(&version.get().to_le_bytes());
+    trailer
+}
+
 /// The stored form of `value`, in `buffer`.
 pub(super) fn seal<'a>(value: &[u8], version: Version, buffer: &'a mut Vec<u8>) -> &'a [u8] {
-    assert!(version != Version::NONE, "what is stored was written");
     buffer.clear();
     buffer.reserve(value.len() + TRAILER_BYTES);
     buffer.extend_from_slice(value);
-    buffer.extend_from_slice(&version.get().to_le_bytes());
-    buffer.push(0);
+    buffer.extend_from_slice(&of(version));
     buffer
 }
 

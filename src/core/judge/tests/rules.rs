@@ -466,6 +466,39 @@ fn no_value_is_read_for_a_condition_that_does_not_need_one() {
 }
 
 #[test]
+fn what_the_conditions_of_an_entry_ask_for_is_read_together_and_once() {
+    let mut bench = Bench::with(&["a", "b", "c"]);
+    bench.note(&[Operation::Put { key: b"n", value: b"" }]);
+    let writes = [
+        write(&[Operation::IfPresent { key: b"c" }, Operation::IfAbsent { key: b"x" }, THEN]),
+        write(&[
+            Operation::IfVersion { key: b"a", version: stored(1) },
+            Operation::IfPresent { key: b"c" },
+            THEN,
+        ]),
+        write(&[Operation::IfPresent { key: b"n" }, Operation::Add { key: b"y", delta: 1 }]),
+        write(&[Operation::Put { key: b"b", value: b"" }]),
+    ];
+
+    let ahead = ReadAhead::of(&writes, &bench.overlay, &bench.engine).expect("it works");
+    let versions = [b"c", b"x", b"a", b"c"].map(|key| ahead.version_of(key).expect("it works"));
+
+    assert_eq!(versions, [stored(3), Version::NONE, stored(1), stored(3)]);
+    assert_eq!(bench.engine.together.get(), 2, "the third was not read with the others");
+    assert_eq!(bench.engine.alone.get(), 1);
+}
+
+#[test]
+fn a_single_key_is_not_read_before_it_is_asked_for() {
+    let bench = Bench::with(&["a"]);
+    let asks = || write(&[Operation::IfPresent { key: b"a" }, THEN]);
+
+    ReadAhead::of(&[asks(), asks()], &bench.overlay, &bench.engine).expect("it works");
+
+    assert_eq!((bench.engine.together.get(), bench.engine.alone.get()), (0, 0));
+}
+
+#[test]
 fn a_write_takes_no_more_than_its_answer_may_carry() {
     let mut bench = Bench::default();
     let large = vec![7; 3 << 20];
@@ -497,6 +530,13 @@ fn an_error_of_the_disk_is_no_verdict() {
 
         assert_eq!(judged.expect_err("no verdict").code(), Code::Io);
     }
+    let engine = Engine { is_broken: true, ..Engine::default() };
+    let ahead = ReadAhead::of(
+        &[b"k", b"n"].map(|key| write(&[Operation::IfAbsent { key }])),
+        &Overlay::default(),
+        &engine,
+    );
+    assert_eq!(ahead.err().expect("it was read").code(), Code::Io);
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn judged(engine: &Engine, keys: &[&[u8]]) -> Vec<Version> {
     let latest = engine.latest();
     let version = |key: &&[u8]| latest.version_of(key).expect("a healthy disk");
     let versions: Vec<_> = keys.iter().map(version).collect();
+    assert_eq!(latest.versions_of(keys).expect("a healthy disk"), versions);
     let mut scanned = BTreeMap::new();
     let each = &mut |key: &[u8], _: &[u8], version| {
         scanned.insert(key.to_vec(), version);
