@@ -38,7 +38,9 @@ impl Engine {
 
 /// So many keys are looked for together: as many as RocksDB handles as one.
 const TOGETHER_KEYS: usize = 32;
-/// Where the values of so many keys are larger, they are looked at one by one.
+/// The first ones show whether the values are large: RocksDB holds those of all keys that it looks for together.
+pub(super) const FIRST_KEYS: usize = 4;
+/// Where the values so far are more, the rest is looked at one by one.
 const TOGETHER_BYTES_MAX: usize = 1 << 20;
 
 impl Database {
@@ -88,9 +90,11 @@ impl Stored for Latest<'_> {
 
     fn versions_of(&self, keys: &[&[u8]]) -> Result<Vec<Version>> {
         let Database { db, reads, floors, .. } = &**self.database;
-        let mut versions = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(TOGETHER_KEYS) {
-            let mut bytes = 0;
+        let (mut versions, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+        let mut together = FIRST_KEYS;
+        while versions.len() < keys.len() && bytes <= TOGETHER_BYTES_MAX {
+            let rest = &keys[versions.len()..];
+            let keys = &rest[..together.min(rest.len())];
             let found = db.batched_multi_get_cf_opt(self.database.data(), keys.iter().copied(), true, reads);
             for (key, stored) in keys.iter().zip(found) {
                 self.database.count_look();
@@ -103,9 +107,7 @@ impl Stored for Latest<'_> {
                     None => Version::NONE,
                 });
             }
-            if bytes > TOGETHER_BYTES_MAX {
-                break;
-            }
+            together = TOGETHER_KEYS;
         }
         Ok(versions)
     }

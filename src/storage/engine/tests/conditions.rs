@@ -6,6 +6,7 @@ use super::{Place, put, write};
 use crate::core::command::Operation;
 use crate::core::stored::Stored;
 use crate::storage::engine::Engine;
+use crate::storage::engine::stored::FIRST_KEYS;
 use crate::types::{LogIndex, Version};
 
 fn numbered(number: u32) -> [u8; 4] {
@@ -56,13 +57,13 @@ fn versions_that_are_read_together_are_those_that_are_read_one_by_one() {
 fn no_more_large_values_are_read_together_than_need_be() {
     let place = Place::new();
     let engine = place.engine();
-    let large = vec![7; 64 << 10];
-    let keys: Vec<_> = (0..100).map(numbered).collect();
+    let large = vec![7; 400 << 10];
+    let keys: Vec<_> = (0..50).map(numbered).collect();
     write(&engine, 6, &keys.iter().map(|key| put(key, &large)).collect::<Vec<_>>());
 
     let versions = together(&engine, &keys);
 
-    assert_eq!(versions, [Version::of(LogIndex(6), 1); 32]);
+    assert_eq!(versions, [Version::of(LogIndex(6), 1); FIRST_KEYS]);
 }
 
 #[test]
