@@ -47,7 +47,7 @@ impl Peer {
         assert!(list.version > 0, "the first list has version 1");
         let before = self.leadership.moving.list.as_ref();
         assert!(before.is_none_or(|before| before.version <= list.version), "lists grow");
-        self.leadership.rests = false;
+        self.wake();
         self.leadership.moving.list = Some(Arc::clone(list));
     }
 
