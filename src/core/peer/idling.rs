@@ -52,8 +52,23 @@ impl Peer {
             self.wake();
             self.on_raft_message(single.into_raft());
             self.notice_leadership();
+            self.take_renewal();
         }
         !is_done
+    }
+
+    /// Takes what raft has confirmed, if that renews the lease and nobody waits for it: as `take_from_raft` and the rest of
+    /// a round, without which the peer need then do nothing more.
+    fn take_renewal(&mut self) {
+        let is_awaited = !self.reading.reads.is_empty();
+        if self.raw.raft.read_states.is_empty() || is_awaited || !self.is_leader() || goes_the_long_way() {
+            return;
+        }
+        for state in std::mem::take(&mut self.raw.raft.read_states) {
+            self.on_read_confirmed(&state.request_ctx, LogIndex(state.index));
+        }
+        self.reading.reads.drop_answered();
+        self.publish_lease();
     }
 
     /// As `handle_heartbeat` in raft, of a leader that this peer follows and whose commit it has. False, and nothing is
@@ -91,10 +106,12 @@ impl Peer {
         let raft = &mut self.raw.raft;
         let last_index = raft.raft_log.last_index();
         let leads = raft.state == StateRole::Leader;
+        // What a quorum has confirmed before is no question any more.
+        let confirms = read.is_some_and(|id| raft.read_only.pending_read_index.contains_key(&id[..]));
         let Some(progress) = raft.mut_prs().get_mut(single.from.get()) else { return false };
         let waits = progress.state == ProgressState::Replicate && progress.ins.full();
         let has_all = progress.matched >= last_index && progress.pending_request_snapshot == INVALID_INDEX;
-        if !leads || !has_all || waits || read.is_some() {
+        if !leads || !has_all || waits || confirms {
             return false;
         }
         assert_eq!(progress.matched, last_index, "nobody has entries that its leader lacks");
