@@ -39,6 +39,8 @@ pub(super) struct Moving {
     settles: (Term, u64),
     /// The configuration or the list is other than what this member has published.
     has_moved: bool,
+    /// How far the others had come when that was published last.
+    shown: Vec<(NodeId, LogIndex, bool)>,
 }
 
 impl Peer {
@@ -63,7 +65,9 @@ impl Peer {
 
     /// The region's configuration or list, if it is another than when this was last asked.
     pub(crate) fn take_moved(&mut self) -> Option<RegionMembers> {
-        std::mem::take(&mut self.leadership.moving.has_moved).then(|| self.members_now())
+        let members = std::mem::take(&mut self.leadership.moving.has_moved).then(|| self.members_now())?;
+        self.leadership.moving.shown.clone_from(&members.progress);
+        Some(members)
     }
 
     /// The region's configuration and list.
@@ -177,9 +181,10 @@ impl Peer {
             self.leadership.moving.waits = waited_for;
             self.move_members();
         }
-        // Now and then also for how far the others have come.
-        self.leadership.moving.has_moved |=
-            waited_for != self.leadership.moving.waits || self.is_log_length_due();
+        // Now and then also for how far the others have come: idle regions have nothing to show.
+        let is_waiting_for_other = waited_for != self.leadership.moving.waits;
+        self.leadership.moving.has_moved |= is_waiting_for_other
+            || (self.is_log_length_due() && self.progress_of_others() != self.leadership.moving.shown);
     }
 
     /// Puts on record that the configuration follows the list. A voter that has this in its log was told, with it, that
