@@ -42,7 +42,7 @@ pub(crate) enum Input {
     /// A local read of a caller: any state no older than the log recorded when the store was opened.
     LocalRead(Read),
     /// Entries took effect.
-    Applied(Applied),
+    Applied(Box<Applied>),
     /// The engine has flushed everything up to this index.
     Flushed(LogIndex),
     /// Messages to this member were lost.

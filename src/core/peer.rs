@@ -285,7 +285,7 @@ impl Peer {
             Input::Read(read) => self.on_read(read),
             Input::LocalRead(read) => self.on_local_read(read),
             Input::Transfer(request) => self.on_transfer(request),
-            Input::Applied(applied) => self.on_applied(applied),
+            Input::Applied(applied) => self.on_applied(*applied),
             Input::Flushed(index) => self.on_flushed(index),
             Input::Exported(to, head) => self.on_exported(to, head),
             Input::SnapshotMoved(to, bytes) => self.on_snapshot_moved(to, bytes),

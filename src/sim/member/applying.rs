@@ -92,7 +92,7 @@ impl Member {
             }
             for applied in batch.reports {
                 watch.reported(member, &applied);
-                running.inputs.push((applied.region, Input::Applied(applied)));
+                running.inputs.push((applied.region, Input::Applied(Box::new(applied))));
             }
             if !batch.answers.is_empty() {
                 running.unanswered.extend(batch.states);
