@@ -69,6 +69,7 @@ impl Peer {
         }
         self.reading.reads.drop_answered();
         self.publish_lease();
+        self.leadership.looks_again = true;
     }
 
     /// As `handle_heartbeat` in raft, of a leader that this peer follows and whose commit it has. False, and nothing is
@@ -130,8 +131,12 @@ impl Peer {
             return false;
         }
         self.take_heartbeats(gathered);
-        let has_part = was_asked || self.has_work();
-        if !has_part && self.may_rest() {
+        // A leader that need have no part to renew its lease, or to publish nothing new, looks all the same now and then at
+        // who needs help: here for which members raft wants a snapshot, on the next tick at the rest.
+        let looks_again = std::mem::take(&mut self.leadership.looks_again);
+        let is_wished = looks_again && self.raw.store().offers.has_wishes();
+        let has_part = was_asked || is_wished || self.has_work();
+        if !has_part && !looks_again && self.may_rest() {
             self.begin_rest();
         }
         has_part

@@ -34,6 +34,8 @@ pub(super) struct SeenLeader {
 pub(super) struct Leadership {
     /// Ticks are only counted.
     pub(super) rest: Option<Rest>,
+    /// The peer does not rest on the next tick, although it has no part in this round.
+    pub(super) looks_again: bool,
     pub(super) seen: SeenLeader,
     /// This member may have followed a leader right before it started.
     pub(super) voted_before: bool,
@@ -53,6 +55,7 @@ impl Leadership {
     pub(super) fn new(seen: SeenLeader, voted_before: bool, windows: Windows) -> Self {
         Self {
             rest: None,
+            looks_again: false,
             seen,
             voted_before,
             transfer: None,

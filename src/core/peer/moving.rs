@@ -181,10 +181,12 @@ impl Peer {
             self.leadership.moving.waits = waited_for;
             self.move_members();
         }
+        self.leadership.moving.has_moved |= waited_for != self.leadership.moving.waits;
         // Now and then also for how far the others have come: idle regions have nothing to show.
-        let is_waiting_for_other = waited_for != self.leadership.moving.waits;
-        self.leadership.moving.has_moved |= is_waiting_for_other
-            || (self.is_log_length_due() && self.progress_of_others() != self.leadership.moving.shown);
+        if self.is_log_length_due() {
+            self.leadership.moving.has_moved |= self.progress_of_others() != self.leadership.moving.shown;
+            self.leadership.looks_again = true;
+        }
     }
 
     /// Puts on record that the configuration follows the list. A voter that has this in its log was told, with it, that
