@@ -192,6 +192,16 @@ impl Lease {
         }
     }
 
+    /// The moment up to which [`Self::wants_renewal`] is false if nothing else happens; long ago when it is true.
+    #[must_use]
+    pub(crate) fn renewed_after(&self) -> Timestamp {
+        match self.state {
+            _ if self.max.is_zero() => Timestamp::NEVER,
+            State::Until(until) => until - self.max / 3,
+            State::None | State::Suspect(_) => Timestamp(0),
+        }
+    }
+
     /// Looks at what always holds.
     ///
     /// # Panics

@@ -231,12 +231,16 @@ impl Peer {
 
     /// One tick of the raft clock, and everything that is due by it.
     pub(crate) fn on_tick(&mut self, now: Timestamp) {
+        if self.sleeps_through(now) {
+            return;
+        }
         self.advance_clock(now);
+        self.catch_up();
         self.timer.on_tick();
         if self.tick_at_rest() {
             return;
         }
-        self.leadership.rests = false;
+        self.wake();
         if !self.is_installing() {
             self.apply.on_tick();
         }
@@ -273,7 +277,7 @@ impl Peer {
     /// Anything else that reaches this peer.
     pub(crate) fn on_input(&mut self, input: Input, now: Timestamp) {
         self.advance_clock(now);
-        self.leadership.rests = false;
+        self.wake();
         match input {
             Input::Message(message) => self.on_message(*message),
             Input::Heartbeat(_) => unreachable!("it is heard apart, by `on_heartbeat`"),
@@ -319,7 +323,7 @@ impl Peer {
     /// what a round may propose.
     pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
         self.advance_clock(now);
-        self.leadership.rests = false;
+        self.wake();
         self.take_held();
         self.answer_transfer();
         self.hand_over_if_stalled();
@@ -382,7 +386,7 @@ impl Peer {
     /// Proposes a membership change at once; for scripts, until changes have an interface of their own.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn propose_change(&mut self, change: raft::eraftpb::ConfChangeV2) {
-        self.leadership.rests = false;
+        self.wake();
         // raft drops it while this leader hands over, as one does whose engine stands still.
         let _ = self.raw.propose_conf_change(Vec::new(), change);
     }

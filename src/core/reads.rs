@@ -178,6 +178,12 @@ impl Reads {
         news
     }
 
+    /// Forgets the answers that nobody waits for: those that were asked for the lease alone.
+    pub(crate) fn drop_answered(&mut self) {
+        assert!(self.is_empty(), "nobody waits for any");
+        self.groups.retain(|group| group.index.is_none());
+    }
+
     /// Forgets what was only asked for the lease.
     pub(crate) fn drop_renewals(&mut self) {
         self.groups.retain(|group| !group.reads.is_empty());

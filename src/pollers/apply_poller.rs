@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::completion::queue::CompletionQueue;
-use crate::core::applier::{ApplyBatch, ApplyTask, Slice};
+use crate::core::applier::{Applied, ApplyBatch, ApplyTask, Slice};
 use crate::core::appliers::Appliers;
 use crate::core::command::is_conditional;
 use crate::core::input::Input;
@@ -283,8 +283,8 @@ impl ApplyPoller {
         replaced.for_each(|published| published.end_replacement());
         // The peer must know before any caller does: a call made after an answer then meets a peer that has the report.
         // Its position is not older than the answer's, and it does not wait for a report that is due anyway.
-        let told = reports.into_iter().map(|report| (report.region, Input::Applied(Box::new(report))));
-        self.raft.push_quietly(told);
+        let input = |report: Applied| (report.region, Input::Applied(Box::new(report)));
+        self.raft.push_quietly(reports.into_iter().map(input));
         // Few need the report urgently (`Peer::awaits_report`), and a wake-up costs more than the report.
         // Checked after the push: a thread that starts to wait later finds the report before it goes to sleep.
         if self.reports_awaited.load(Ordering::SeqCst) {

@@ -131,6 +131,16 @@ impl Health {
         self.lock().get(&region).copied().unwrap_or_default()
     }
 
+    /// How many regions each member leads, as far as is known.
+    #[must_use]
+    pub(crate) fn led_regions(&self) -> BTreeMap<NodeId, usize> {
+        let mut counts = BTreeMap::new();
+        for leader in self.lock().values().filter_map(|status| status.leader) {
+            *counts.entry(leader).or_default() += 1;
+        }
+        counts
+    }
+
     /// The member for which a leader on this store keeps more log than it is to retain, if there is one.
     #[must_use]
     pub(crate) fn log_holder(&self) -> Option<NodeId> {

@@ -163,8 +163,15 @@ impl Members {
         self.set_peers(transport, self.peers());
     }
 
-    /// A region has other members, or another list of them.
+    /// A region has other members, or another list of them, or its leader knows that others have come further.
     pub(crate) fn on_moved(&self, region: RegionId, members: RegionMembers) {
+        let mut known = self.lock();
+        if known.names_the_same(region, &members) {
+            known.regions.insert(region, members);
+            drop(known);
+            return self.news.notify_all();
+        }
+        drop(known);
         self.tell_transport(|known| known.take(region, members));
         let known = self.lock();
         let (is_out, has_list) = (known.is_out(self.own.node), known.list.is_some());
@@ -339,6 +346,13 @@ impl Known {
             self.list = Some(Arc::clone(list));
         }
         self.regions.insert(region, members);
+    }
+
+    /// Whether nobody comes or goes by what a region publishes. That is nearly always so, and all that follows from it takes
+    /// a look at every region.
+    fn names_the_same(&self, region: RegionId, now: &RegionMembers) -> bool {
+        let before = self.regions.get(&region);
+        before.is_some_and(|before| (&before.members, &before.list) == (&now.members, &now.list))
     }
 
     /// Takes in members of whom this one was told otherwise than by its regions.

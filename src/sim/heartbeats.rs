@@ -252,6 +252,7 @@ fn heartbeats_of_many_regions_in_one_message_are_to_each_region_what_one_of_its_
     }
     assert!(answered > 100, "{answered} calls were answered at once");
     assert!(idling::shortcuts() > 10_000, "{} went the short way", idling::shortcuts());
+    assert!(idling::slept_ticks() > 10_000, "{} ticks were slept through", idling::slept_ticks());
 }
 
 /// How many messages cross in a second while nobody calls.

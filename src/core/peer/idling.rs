@@ -4,9 +4,11 @@
 //! changes nothing but how long ago a member was heard is nearly all that members say to each other then, and raft's
 //! way, with a message for each and the answer as another, costs several times what it does to the peer. And a peer that
 //! *rests*, for which nothing waits and nothing is under way, has nothing to do on a tick but to count it and, if it
-//! leads, to send its heartbeat and to renew its lease. What always holds: a peer is afterwards exactly as it would be
-//! the long way, and its answer is raft's; whatever is not certainly without news goes the long way.
-//! `sim/heartbeats.rs` compares the two.
+//! leads, to send its heartbeat and to renew its lease. On most ticks not even that is due, and it is known before on
+//! which: those the peer *sleeps through*. It counts them and nothing else, since looking at everything a peer has costs
+//! more than all that a tick does to it, and raft's clock catches up when the peer is next looked at. What always holds:
+//! a peer is afterwards exactly as it would be the long way, and its answer is raft's; whatever is not certainly without
+//! news goes the long way; nobody sees raft's clock before it has caught up. `sim/heartbeats.rs` compares the two.
 
 use raft::{INVALID_INDEX, ProgressState, StateRole};
 
@@ -15,6 +17,17 @@ use crate::core::gathered::Gathered;
 use crate::core::heartbeats::{Heartbeat, HeartbeatKind, Single};
 use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};
+
+/// The rest of a peer for which nothing waits and nothing is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// How many ticks from its beginning can do no more than to pass.
+    quiet_ticks: usize,
+    /// After this moment a tick may have to renew the lease.
+    quiet_until: Timestamp,
+    /// How many of them the peer has slept through.
+    slept_ticks: usize,
+}
 
 impl Peer {
     /// Hears a heartbeat or the answer to one; true when it may have brought news. What is to be answered at once is
@@ -36,11 +49,27 @@ impl Peer {
         #[cfg(test)]
         SHORTCUTS.set(SHORTCUTS.get() + usize::from(is_done));
         if !is_done {
-            self.leadership.rests = false;
+            self.wake();
             self.on_raft_message(single.into_raft());
             self.notice_leadership();
+            self.take_renewal();
         }
         !is_done
+    }
+
+    /// Takes what raft has confirmed, if that renews the lease and nobody waits for it: as `take_from_raft` and the rest of
+    /// a round, without which the peer need then do nothing more.
+    fn take_renewal(&mut self) {
+        let is_awaited = !self.reading.reads.is_empty();
+        if self.raw.raft.read_states.is_empty() || is_awaited || !self.is_leader() || goes_the_long_way() {
+            return;
+        }
+        for state in std::mem::take(&mut self.raw.raft.read_states) {
+            self.on_read_confirmed(&state.request_ctx, LogIndex(state.index));
+        }
+        self.reading.reads.drop_answered();
+        self.publish_lease();
+        self.leadership.looks_again = true;
     }
 
     /// As `handle_heartbeat` in raft, of a leader that this peer follows and whose commit it has. False, and nothing is
@@ -60,7 +89,11 @@ impl Peer {
             return false;
         }
         assert_eq!(raft.term, term.get(), "a heartbeat of another term is news");
-        raft.election_elapsed = 0;
+        self.catch_up();
+        self.raw.raft.election_elapsed = 0;
+        if self.rests() {
+            self.begin_rest();
+        }
         let heartbeat = Heartbeat { term, commit: committed, read };
         let answer = Single { from: to, to: from, kind: HeartbeatKind::Answer, heartbeat };
         gathered.add(self.region.id, self.region.epoch, answer);
@@ -74,10 +107,12 @@ impl Peer {
         let raft = &mut self.raw.raft;
         let last_index = raft.raft_log.last_index();
         let leads = raft.state == StateRole::Leader;
+        // What a quorum has confirmed before is no question any more.
+        let confirms = read.is_some_and(|id| raft.read_only.pending_read_index.contains_key(&id[..]));
         let Some(progress) = raft.mut_prs().get_mut(single.from.get()) else { return false };
         let waits = progress.state == ProgressState::Replicate && progress.ins.full();
         let has_all = progress.matched >= last_index && progress.pending_request_snapshot == INVALID_INDEX;
-        if !leads || !has_all || waits || read.is_some() {
+        if !leads || !has_all || waits || confirms {
             return false;
         }
         assert_eq!(progress.matched, last_index, "nobody has entries that its leader lacks");
@@ -91,32 +126,96 @@ impl Peer {
     /// to say of heartbeats is gathered. A peer without a part may rest from now on.
     #[must_use]
     pub(in crate::core) fn has_part(&mut self, was_asked: bool, gathered: &mut Gathered) -> bool {
-        if self.leadership.rests {
+        if self.rests() {
             assert!(!was_asked, "whoever is asked rests no more");
             return false;
         }
         self.take_heartbeats(gathered);
-        let has_part = was_asked || self.has_work();
-        self.leadership.rests = !has_part && self.may_rest();
+        // A leader that need have no part to renew its lease, or to publish nothing new, looks all the same now and then at
+        // who needs help: here for which members raft wants a snapshot, on the next tick at the rest.
+        let looks_again = std::mem::take(&mut self.leadership.looks_again);
+        let is_wished = looks_again && self.raw.store().offers.has_wishes();
+        let has_part = was_asked || is_wished || self.has_work();
+        if !has_part && !looks_again && self.may_rest() {
+            self.begin_rest();
+        }
         has_part
+    }
+
+    /// Whether only a tick or a heartbeat can give this peer something to do.
+    pub(super) fn rests(&self) -> bool {
+        self.leadership.rest.is_some()
+    }
+
+    /// Ends the rest, if there is one: to be called before all but what is known to change nothing.
+    pub(super) fn wake(&mut self) {
+        self.catch_up();
+        self.leadership.rest = None;
+    }
+
+    /// Begins a rest, or a new one.
+    fn begin_rest(&mut self) {
+        let raft = &self.raw.raft;
+        let until = |due: usize, passed: usize| due.saturating_sub(passed + 1);
+        let (quiet_ticks, quiet_until) = if self.is_leader() {
+            let heartbeat = until(raft.heartbeat_timeout(), raft.heartbeat_elapsed());
+            let quorum = until(raft.election_timeout(), raft.election_elapsed);
+            let ticks = heartbeat.min(quorum).min(self.ticks_until_log_length() - 1);
+            (ticks, self.reading.lease.renewed_after())
+        } else {
+            (until(raft.randomized_election_timeout(), raft.election_elapsed), Timestamp::NEVER)
+        };
+        self.leadership.rest = Some(Rest { quiet_ticks, quiet_until, slept_ticks: 0 });
+    }
+
+    /// Whether a tick can do no more than to pass, in which case it is counted.
+    pub(super) fn sleeps_through(&mut self, now: Timestamp) -> bool {
+        let Some(rest) = &mut self.leadership.rest else { return false };
+        let is_quiet = rest.slept_ticks < rest.quiet_ticks && now <= rest.quiet_until;
+        // While the engine is behind with other regions, each counts for how long.
+        if !is_quiet || self.apply.is_behind() || goes_the_long_way() {
+            return false;
+        }
+        rest.slept_ticks += 1;
+        #[cfg(test)]
+        SLEPT_TICKS.set(SLEPT_TICKS.get() + 1);
+        true
+    }
+
+    /// Lets the ticks pass that this peer has slept through.
+    pub(super) fn catch_up(&mut self) {
+        let Some(rest) = &mut self.leadership.rest else { return };
+        rest.quiet_ticks -= rest.slept_ticks;
+        for _ in 0..std::mem::take(&mut rest.slept_ticks) {
+            self.timer.on_tick();
+            let has_more = self.raw.tick();
+            assert!(!has_more, "nothing was due");
+        }
     }
 
     /// The tick of a peer that rests. False, and nothing is done, when it does not, or there is more to it.
     pub(super) fn tick_at_rest(&mut self) -> bool {
-        // While the engine is behind with other regions, each counts for how long.
-        if !self.leadership.rests || self.apply.is_behind() || goes_the_long_way() {
+        if !self.rests() || self.apply.is_behind() || goes_the_long_way() {
             return false;
         }
         assert!(!self.has_writes() && self.incoming.held.is_empty(), "nothing waits");
         if self.is_leader() {
             return self.lead_at_rest();
         }
-        if self.raw.tick() {
-            // It has heard of no leader for long.
-            self.leadership.rests = false;
-            self.notice_leadership();
-        }
+        let has_more = self.raw.tick();
+        self.rest_on(has_more);
         true
+    }
+
+    /// After a tick of raft: it has more to do if a heartbeat is due, or if it has heard of no leader or no quorum for
+    /// long.
+    fn rest_on(&mut self, has_more: bool) {
+        if has_more {
+            self.leadership.rest = None;
+            self.notice_leadership();
+        } else {
+            self.begin_rest();
+        }
     }
 
     /// The tick of a leader that rests, unless it is one on which leaders look at more.
@@ -127,13 +226,9 @@ impl Peer {
         assert!(self.outbox.has_told(self.apply.index()), "the others know of every commit");
         assert!(!self.is_handing_over() && !self.reading.reads.is_asking(), "nobody is asked for anything");
         let has_more = self.raw.tick();
-        if has_more {
-            // A heartbeat is due, or it has heard of no quorum for long.
-            self.leadership.rests = false;
-            self.notice_leadership();
-        }
+        self.rest_on(has_more);
         if self.is_leader() && self.wants_renewal() {
-            self.leadership.rests = false;
+            self.leadership.rest = None;
             self.renew_lease();
         }
         true
@@ -178,7 +273,8 @@ impl Peer {
         let active = raft.prs().iter().filter(|(_, progress)| self.is_leader() && progress.recent_active);
         let mut active: Vec<_> = active.map(|(id, _)| *id).collect();
         active.sort_unstable();
-        (raft.election_elapsed, active)
+        let slept_ticks = self.leadership.rest.map_or(0, |rest| rest.slept_ticks);
+        (raft.election_elapsed + slept_ticks, active)
     }
 }
 
@@ -186,6 +282,7 @@ impl Peer {
 thread_local! {
     static LONG_WAY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     static SHORTCUTS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    static SLEPT_TICKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Lets every heartbeat on this thread go raft's way, to compare.
@@ -198,6 +295,12 @@ pub(crate) fn go_the_long_way(always: bool) {
 #[cfg(test)]
 pub(crate) fn shortcuts() -> usize {
     SHORTCUTS.get()
+}
+
+/// How many ticks peers on this thread slept through.
+#[cfg(test)]
+pub(crate) fn slept_ticks() -> usize {
+    SLEPT_TICKS.get()
 }
 
 #[cfg(test)]

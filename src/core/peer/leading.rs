@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use raft::{INVALID_ID, ProgressState};
 
+use super::idling::Rest;
 use super::moving::Moving;
 use super::sending::Sending;
 use super::{Peer, callers};
@@ -31,8 +32,10 @@ pub(super) struct SeenLeader {
 
 /// What a peer keeps of leadership.
 pub(super) struct Leadership {
-    /// Ticks are only counted: see `peer/idling`.
-    pub(super) rests: bool,
+    /// Ticks are only counted.
+    pub(super) rest: Option<Rest>,
+    /// The peer does not rest on the next tick, although it has no part in this round.
+    pub(super) looks_again: bool,
     pub(super) seen: SeenLeader,
     /// This member may have followed a leader right before it started.
     pub(super) voted_before: bool,
@@ -51,7 +54,8 @@ pub(super) struct Leadership {
 impl Leadership {
     pub(super) fn new(seen: SeenLeader, voted_before: bool, windows: Windows) -> Self {
         Self {
-            rests: false,
+            rest: None,
+            looks_again: false,
             seen,
             voted_before,
             transfer: None,

@@ -39,6 +39,8 @@ pub(super) struct Moving {
     settles: (Term, u64),
     /// The configuration or the list is other than what this member has published.
     has_moved: bool,
+    /// How far the others had come when that was published last.
+    shown: Vec<(NodeId, LogIndex, bool)>,
 }
 
 impl Peer {
@@ -47,7 +49,7 @@ impl Peer {
         assert!(list.version > 0, "the first list has version 1");
         let before = self.leadership.moving.list.as_ref();
         assert!(before.is_none_or(|before| before.version <= list.version), "lists grow");
-        self.leadership.rests = false;
+        self.wake();
         self.leadership.moving.list = Some(Arc::clone(list));
     }
 
@@ -63,7 +65,9 @@ impl Peer {
 
     /// The region's configuration or list, if it is another than when this was last asked.
     pub(crate) fn take_moved(&mut self) -> Option<RegionMembers> {
-        std::mem::take(&mut self.leadership.moving.has_moved).then(|| self.members_now())
+        let members = std::mem::take(&mut self.leadership.moving.has_moved).then(|| self.members_now())?;
+        self.leadership.moving.shown.clone_from(&members.progress);
+        Some(members)
     }
 
     /// The region's configuration and list.
@@ -177,9 +181,12 @@ impl Peer {
             self.leadership.moving.waits = waited_for;
             self.move_members();
         }
-        // Now and then also for how far the others have come.
-        self.leadership.moving.has_moved |=
-            waited_for != self.leadership.moving.waits || self.is_log_length_due();
+        self.leadership.moving.has_moved |= waited_for != self.leadership.moving.waits;
+        // Now and then also for how far the others have come: idle regions have nothing to show.
+        if self.is_log_length_due() {
+            self.leadership.moving.has_moved |= self.progress_of_others() != self.leadership.moving.shown;
+            self.leadership.looks_again = true;
+        }
     }
 
     /// Puts on record that the configuration follows the list. A voter that has this in its log was told, with it, that

@@ -102,7 +102,12 @@ impl Peer {
 
     /// Whether leaders look at the length of their logs on this tick.
     pub(super) fn is_log_length_due(&self) -> bool {
-        self.timer.ticks().is_multiple_of(TRUNCATE_CHECK_TICKS)
+        self.ticks_until_log_length() == TRUNCATE_CHECK_TICKS as usize
+    }
+
+    /// In how many ticks they do so next.
+    pub(super) fn ticks_until_log_length(&self) -> usize {
+        (TRUNCATE_CHECK_TICKS - self.timer.ticks() % TRUNCATE_CHECK_TICKS) as usize
     }
 
     /// Proposes a truncation up to what every member has, if the log is longer than it needs to be. Also to be called

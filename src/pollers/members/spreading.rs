@@ -47,6 +47,11 @@ impl Wishes {
         Self { preferred: those(&|member| member.is_preferred), drained: those(&|member| member.is_drained) }
     }
 
+    /// Whether it is all the same who leads, as long as all lead alike.
+    fn is_empty(&self) -> bool {
+        self.preferred.is_empty() && self.drained.is_empty()
+    }
+
     /// Of these voters, those who may lead: the preferred ones, or else all that are not drained, or else all.
     fn eligible(&self, voters: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
         let rest: BTreeSet<_> = voters.difference(&self.drained).copied().collect();
@@ -93,13 +98,24 @@ impl Members {
         if !self.may_spread(known) || is_to_go {
             return;
         }
-        let regions = self.led(known);
         let wishes = Wishes::of(known.list.as_deref());
+        if wishes.is_empty() && self.leads_its_share(known) {
+            return;
+        }
+        let regions = self.led(known);
         let Some((region, target)) = next_move(self.own.node, &regions, &wishes, turn) else { return };
         let completion = Completion::new(Box::new(Whatever));
         let request = TransferRequest { target: Some(target), deadline: now() + ATTEMPT, completion };
         // A closed mailbox drops it.
         drop(self.raft.push((region, Input::Transfer(request))));
+    }
+
+    /// Whether no other member leads fewer regions by more than one: [`next_move`] need not look at each region then.
+    fn leads_its_share(&self, known: &Known) -> bool {
+        let counts = self.health.led_regions();
+        let count = |node: NodeId| counts.get(&node).copied().unwrap_or(0);
+        let others = known.peers.iter().map(|(node, _)| count(*node));
+        others.min().is_none_or(|fewest| count(self.own.node) <= fewest + 1)
     }
 
     /// Whether it can matter who leads: somebody is preferred or drained, or there are several regions and members.
