@@ -39,7 +39,8 @@ impl Members {
 
     /// Opens `count` members with `regions` equally wide regions, at most 65,536, and waits until all know all leaders.
     pub fn open_split(count: usize, regions: usize) -> Self {
-        Self::open_with(count, &[("bootstrap.split_keys", &split_keys(regions))])
+        let settings = [("bootstrap.split_keys", &split_keys(regions)[..]), ("raft.spread_leaders", "false")];
+        Self::open_with(count, &settings)
     }
 
     /// Opens `count` members with these options and waits until all know all leaders.
