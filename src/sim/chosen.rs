@@ -124,6 +124,11 @@ impl Chosen {
         self.calls.get(&call)
     }
 
+    /// How many of the calls before this one are in the log.
+    pub(crate) fn count_before(&self, call: CallId) -> usize {
+        self.calls.range(..call).count()
+    }
+
     /// The data after the last chosen entry.
     pub(crate) fn data(&self) -> &Data {
         &self.data

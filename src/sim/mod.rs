@@ -30,6 +30,7 @@ mod clock;
 mod links;
 mod plan;
 mod members;
+mod patience;
 mod settling;
 mod faults;
 mod trace;

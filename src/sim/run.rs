@@ -18,16 +18,17 @@ use crate::sim::invariants::Check;
 use crate::sim::last_stall::one_engine_stalls;
 use crate::sim::member::NextSync;
 use crate::sim::members::MembersTally;
+use crate::sim::patience::Patience;
 use crate::sim::plan::{MILLISECOND, Plan, SECOND};
 use crate::sim::settling::settle;
 use crate::sim::trace::Trace;
 use crate::types::{NEWEST_LEVEL, RegionId};
 
 /// A healed majority must work again within this many election timeouts: split votes recur a few times at most, and a
-/// leader whose engine stalls may try in vain to transfer leadership to a few others.
+/// leader whose engine stalls may try in vain to transfer leadership to a few others. What members lack gives them more
+/// time ([`Patience`]).
 pub(crate) const MAJORITY_TIMEOUTS: u64 = 60;
-/// A healed cluster must converge within this many election timeouts: the longest deadline of a call is ten, and a
-/// member may have much to catch up on.
+/// A healed cluster must converge within this many election timeouts: the longest deadline of a call is ten.
 const AGREEMENT_TIMEOUTS: u64 = 120;
 
 /// The report of a run.
@@ -209,14 +210,14 @@ fn break_outside(cluster: &mut Cluster, host: usize, how: Outside) {
 /// Liveness: a leader, a fresh write, and a linearizable read of every healed member, in every region.
 pub(crate) fn majority_makes_progress(cluster: &mut Cluster, healed: &[usize]) -> Check {
     let timeout = cluster.plan.election_timeout();
-    let end = cluster.now + MAJORITY_TIMEOUTS * timeout;
+    let mut patience = Patience::new(cluster, healed, MAJORITY_TIMEOUTS);
     let mut demands = Vec::new();
     for &region in cluster.regions() {
         let readers = healed.iter().map(|&host| Some(host)).chain([None]);
         demands.extend(readers.map(|reader| Demand { region, reader, call: None }));
     }
     while !demands.is_empty() {
-        if cluster.now >= end {
+        if patience.is_over(cluster) {
             let missing: Vec<_> = demands.iter().map(Demand::to_string).collect();
             return Err(format!(
                 "a healed majority {:?} made no progress within {MAJORITY_TIMEOUTS} timeouts: {}",
@@ -266,9 +267,10 @@ pub(crate) fn heal_all(cluster: &mut Cluster) {
 /// Convergence: no call is waiting, and every engine holds the state that the chosen log produces.
 fn all_agree(cluster: &mut Cluster) -> Check {
     let timeout = cluster.plan.election_timeout();
-    let end = cluster.now + AGREEMENT_TIMEOUTS * timeout;
+    let hosts: Vec<_> = (0..cluster.hosts.len()).collect();
+    let mut patience = Patience::new(cluster, &hosts, AGREEMENT_TIMEOUTS);
     while let Err(words) = agreed(cluster) {
-        if cluster.now >= end {
+        if patience.is_over(cluster) {
             return Err(format!("a healed cluster after {AGREEMENT_TIMEOUTS} timeouts: {words}"));
         }
         let pause = cluster.now + timeout / 2;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::peer::Peer;
 use crate::sim::cluster::{Cluster, Presence};
 use crate::sim::invariants::Check;
+use crate::sim::patience::Patience;
 use crate::sim::run::{begin_healing, heal_all, majority_makes_progress, put_outside, run_until};
 use crate::types::{BOOTSTRAP_REGION, NEWEST_LEVEL, NodeId, RegionId};
 
@@ -80,9 +81,10 @@ fn can_do_without(cluster: &Cluster, host: usize) -> bool {
 
 fn all_follow(cluster: &mut Cluster) -> Check {
     let timeout = cluster.plan.election_timeout();
-    let end = cluster.now + AGREEMENT_TIMEOUTS * timeout;
+    let hosts: Vec<_> = (0..cluster.hosts.len()).collect();
+    let mut patience = Patience::new(cluster, &hosts, AGREEMENT_TIMEOUTS);
     while let Err(words) = followed(cluster) {
-        if cluster.now >= end {
+        if patience.is_over(cluster) {
             return Err(format!("a healed cluster after {AGREEMENT_TIMEOUTS} timeouts: {words}"));
         }
         let pause = cluster.now + timeout / 2;
