@@ -194,7 +194,7 @@ impl Lease {
 
     /// The moment up to which [`Self::wants_renewal`] is false if nothing else happens; long ago when it is true.
     #[must_use]
-    pub(crate) fn renewed_after(&self) -> Timestamp {
+    pub(crate) fn no_renewal_before(&self) -> Timestamp {
         match self.state {
             _ if self.max.is_zero() => Timestamp::NEVER,
             State::Until(until) => until - self.max / 3,

@@ -247,7 +247,7 @@ impl Peer {
         if self.must_not_lead() {
             self.tick_without_campaign();
         } else {
-            self.raw.tick();
+            self.tick_raft();
             if self.timer.wants_first_leader(&self.raw.raft) {
                 self.campaign();
             }

@@ -55,8 +55,8 @@ pub(crate) struct Inputs {
 }
 
 /// Runs one round: feeds the inputs and carries out every effect until nothing is left to do. Returns the regions
-/// that had a part in it. Of all others nothing is different but raft's own clocks: a tick or a heartbeat that brings
-/// no news costs no more than raft takes for it, however many regions there are.
+/// that had a part in it. Of all others nothing is different but raft's own clocks, which may catch up later, and the lease,
+/// which may be renewed: a tick or a heartbeat that brings no news costs next to nothing, however many regions there are.
 ///
 /// # Errors
 /// Those of [`RoundIo::append`] and of reading the log. The peers are half-way through a round then and must be

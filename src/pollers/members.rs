@@ -163,10 +163,11 @@ impl Members {
         self.set_peers(transport, self.peers());
     }
 
-    /// A region has other members, or another list of them, or its leader knows that others have come further.
+    /// A region has other members, or another list of them, or its leader knows that others have come further. A region that
+    /// this member is no part of is looked at each time: it may be out of all.
     pub(crate) fn on_moved(&self, region: RegionId, members: RegionMembers) {
         let mut known = self.lock();
-        if known.names_the_same(region, &members) {
+        if known.names_the_same(region, &members) && members.has(self.own.node) {
             known.regions.insert(region, members);
             drop(known);
             return self.news.notify_all();

@@ -48,6 +48,8 @@ mod stalls;
 #[cfg(test)]
 mod catching_up;
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 mod absences;
 #[cfg(test)]
 mod failover;

@@ -16,6 +16,7 @@ use crate::core::input::Input;
 use crate::core::log::bytes_of;
 use crate::core::ports::PeerMessage;
 use crate::core::reads::Read;
+use crate::core::region_members::RegionMembers;
 use crate::error::Result;
 use crate::sim::keys;
 use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
@@ -35,6 +36,8 @@ pub(crate) struct Trio {
     pub stalled: Option<u64>,
     /// The member that hears nothing and is not heard.
     pub away: Option<u64>,
+    /// What members published of regions, each with the member.
+    pub published: Vec<(u64, RegionId, RegionMembers)>,
     /// Bytes of the entries that were sent.
     pub sent: u64,
     /// The most of them that one member sent to another in one round.
@@ -48,7 +51,8 @@ impl Trio {
         let regions = keys::regions(regions, &voters);
         let members = (1..=3).map(|node| Member::bootstrap_with(node, &regions, setup.clone())).collect();
         let now = Timestamp::default() + Duration::from_secs(60);
-        let mut trio = Self { members, now, stalled: None, away: None, sent: 0, sent_at_once_max: 0 };
+        let (stalled, away, published) = (None, None, Vec::new());
+        let mut trio = Self { members, now, stalled, away, published, sent: 0, sent_at_once_max: 0 };
         trio.introduce_all();
         trio
     }
@@ -123,7 +127,11 @@ impl Trio {
                 continue;
             }
             moved = true;
-            let messages = member.round(now, &mut Vec::new());
+            let outcome = member.run_round(now, &mut Vec::new());
+            assert!(outcome.end.is_none(), "no member crashes");
+            let messages: Vec<_> = outcome.sent.into_iter().map(|(message, _)| message).collect();
+            self.published
+                .extend(outcome.published.into_iter().map(|(region, members)| (node, region, members)));
             self.measure(&messages);
             for message in messages {
                 let to = message.to().get();

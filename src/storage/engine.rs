@@ -82,7 +82,7 @@ struct Database {
     has_new_ranges: AtomicBool,
     /// How often a condition looked for a key.
     looks: AtomicU64,
-    /// That made memtables have filters, from the one on that is filled now.
+    /// Set once nothing is left to be done so that memtables have filters: the one that is filled now has one.
     has_filters: AtomicBool,
     live_views: AtomicUsize,
     is_stopping: AtomicBool,

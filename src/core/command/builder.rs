@@ -10,8 +10,9 @@ use super::operations::{Operations, put_operation};
 use super::{HEADER_BYTES, KIND_CONDITIONAL, KIND_WRITE, Operation, Weight, operations_of, write_header};
 use crate::types::BATCH_OPERATIONS_MAX;
 
-/// Most writes need no more than this, and so are allocated once.
-const SMALL_WRITE_BYTES: usize = 256;
+/// Many writes need no more than this, and so are allocated once. What a smaller one does not need stays allocated with it, in
+/// the log's cache too.
+const SMALL_WRITE_BYTES: usize = 160;
 
 /// Builds the encoding of a write in place; the header is filled in when the command is sealed.
 #[derive(Clone, Debug, Default)]

@@ -19,13 +19,13 @@ use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};
 
 /// The rest of a peer for which nothing waits and nothing is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Rest {
-    /// How many ticks from its beginning can do no more than to pass.
+    /// How many ticks, from where raft's clock stands, can do no more than to pass.
     quiet_ticks: usize,
     /// After this moment a tick may have to renew the lease.
     quiet_until: Timestamp,
-    /// How many of them the peer has slept through.
+    /// How many of them the peer has slept through, and raft's clock has yet to catch up.
     slept_ticks: usize,
 }
 
@@ -131,8 +131,8 @@ impl Peer {
             return false;
         }
         self.take_heartbeats(gathered);
-        // A leader that need have no part to renew its lease, or to publish nothing new, looks all the same now and then at
-        // who needs help: here for which members raft wants a snapshot, on the next tick at the rest.
+        // What renews a lease, or publishes nothing new, gives a leader no part in a round any more. But it is then that it
+        // sees for which members raft wants a snapshot; the rest of what helps them is seen to on the next tick.
         let looks_again = std::mem::take(&mut self.leadership.looks_again);
         let is_wished = looks_again && self.raw.store().offers.has_wishes();
         let has_part = was_asked || is_wished || self.has_work();
@@ -161,7 +161,7 @@ impl Peer {
             let heartbeat = until(raft.heartbeat_timeout(), raft.heartbeat_elapsed());
             let quorum = until(raft.election_timeout(), raft.election_elapsed);
             let ticks = heartbeat.min(quorum).min(self.ticks_until_log_length() - 1);
-            (ticks, self.reading.lease.renewed_after())
+            (ticks, self.reading.lease.no_renewal_before())
         } else {
             (until(raft.randomized_election_timeout(), raft.election_elapsed), Timestamp::NEVER)
         };
@@ -225,7 +225,7 @@ impl Peer {
         }
         assert!(self.outbox.has_told(self.apply.index()), "the others know of every commit");
         assert!(!self.is_handing_over() && !self.reading.reads.is_asking(), "nobody is asked for anything");
-        let has_more = self.raw.tick();
+        let has_more = self.tick_raft();
         self.rest_on(has_more);
         if self.is_leader() && self.wants_renewal() {
             self.leadership.rest = None;

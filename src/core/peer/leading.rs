@@ -32,7 +32,7 @@ pub(super) struct SeenLeader {
 
 /// What a peer keeps of leadership.
 pub(super) struct Leadership {
-    /// Ticks are only counted.
+    /// Set while ticks are only counted: nothing waits and nothing is under way.
     pub(super) rest: Option<Rest>,
     /// The peer does not rest on the next tick, although it has no part in this round.
     pub(super) looks_again: bool,
@@ -104,6 +104,7 @@ impl Peer {
         );
         assert!(!self.reading.lease.is_valid(self.now), "a lease begins after its leadership");
         self.begin_helping();
+        self.forget_heard();
         self.writes.attempts.begin_term(Some(self.term()));
         self.reading.questions.begin_term();
         // raft has just appended an empty entry; its commit shows that a quorum follows.

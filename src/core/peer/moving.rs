@@ -39,6 +39,8 @@ pub(super) struct Moving {
     settles: (Term, u64),
     /// The configuration or the list is other than what this member has published.
     has_moved: bool,
+    /// Whom this leader had heard of when it made sure last that a majority follows. raft forgets it then.
+    heard: BTreeSet<NodeId>,
     /// How far the others had come when that was published last.
     shown: Vec<(NodeId, LogIndex, bool)>,
 }
@@ -268,10 +270,29 @@ impl Peer {
         is_due || (planted::has(Fault::VoterBeforeItCaughtUp) && knows)
     }
 
-    /// Whether `node` was heard of since this leader last made sure that a majority follows.
+    /// A tick of raft's clock.
+    pub(super) fn tick_raft(&mut self) -> bool {
+        let raft = &self.raw.raft;
+        if self.is_leader() && raft.election_elapsed + 1 >= raft.election_timeout() {
+            let active = raft.prs().iter().filter(|(_, progress)| progress.recent_active);
+            self.leadership.moving.heard = active.map(|(node, _)| NodeId(*node)).collect();
+        }
+        self.raw.tick()
+    }
+
+    /// What was known of others in an earlier leadership says nothing.
+    pub(super) fn forget_heard(&mut self) {
+        self.leadership.moving.heard.clear();
+    }
+
+    /// Whether `node` was heard of since this leader last made sure that a majority follows, or before, as long as nobody can
+    /// have answered a heartbeat since.
     fn is_live(&self, node: NodeId) -> bool {
-        let progress = self.raw.raft.prs().get(node.get());
-        self.connections.is_up(node) && progress.is_some_and(|progress| progress.recent_active)
+        let raft = &self.raw.raft;
+        let has_just_made_sure = raft.election_elapsed < raft.heartbeat_timeout();
+        let was_heard = has_just_made_sure && self.leadership.moving.heard.contains(&node);
+        let progress = raft.prs().get(node.get());
+        self.connections.is_up(node) && progress.is_some_and(|progress| progress.recent_active || was_heard)
     }
 
     /// Tries one after the other, with pauses: nothing is proposed while one is tried, and one may refuse again and again.

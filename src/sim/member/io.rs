@@ -12,6 +12,7 @@ use crate::core::region_members::RegionMembers;
 use crate::error::{Code, Error, Result};
 use crate::sim::disk::DiskLog;
 use crate::sim::watch::Watch;
+use crate::types::RegionId;
 
 /// Outcome of the next sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) struct RoundOutcome {
     pub sent: Vec<(PeerMessage, u32)>,
     /// What others are to do about raft snapshots.
     pub errands: Vec<Errand>,
+    /// What the peers of regions published of their members.
+    pub published: Vec<(RegionId, RegionMembers)>,
     /// Number of syncs.
     pub syncs: u32,
     /// Set when the member has stopped.
@@ -137,7 +140,9 @@ impl RoundIo for MemberIo<'_> {
         }
     }
 
-    fn members_moved(&mut self, _: crate::types::RegionId, _: RegionMembers) {}
+    fn members_moved(&mut self, region: RegionId, members: RegionMembers) {
+        self.outcome.published.push((region, members));
+    }
 
     fn happened(&mut self, completion: &Completion, event: WriteEvent, position: Position) {
         if self.outcome.end.is_none() {

@@ -107,7 +107,7 @@ impl Stored for Latest<'_> {
                     None => Version::NONE,
                 });
             }
-            together = TOGETHER_KEYS;
+            together = TOGETHER_KEYS.min(2 * together);
         }
         Ok(versions)
     }
