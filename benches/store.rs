@@ -10,6 +10,8 @@
 
 #[path = "store/c_interface.rs"]
 mod c_interface;
+#[path = "store/cold.rs"]
+mod cold;
 #[path = "store/data.rs"]
 mod data;
 #[path = "store/goals.rs"]

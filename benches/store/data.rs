@@ -26,8 +26,13 @@ pub fn scattered(number: u64) -> Key {
 
 /// One of the keys that a store was filled with, in an order unrelated to theirs.
 pub fn filled_key(seed: &Key) -> Key {
+    key_among(seed, FILLED_KEYS)
+}
+
+/// One of the first so many keys, in an order unrelated to theirs.
+pub fn key_among(seed: &Key, count: u64) -> Key {
     let seed = u64::from_be_bytes(*seed.first_chunk().expect("a key is longer"));
-    scattered(mixed(seed) % FILLED_KEYS)
+    scattered(mixed(seed) % count)
 }
 
 /// The value of a key.

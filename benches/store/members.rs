@@ -4,6 +4,7 @@
 //! leader, the leader of the region that owns a key, or a follower.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ pub enum Target {
 pub struct Members {
     // Fields are dropped in this order: the stores close while their directories still exist.
     stores: Vec<Arc<Store>>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Members {
@@ -57,12 +58,17 @@ impl Members {
         for store in &stores {
             store.wait_leader(TIMEOUT).expect("all members are up");
         }
-        Self { stores, _directory: directory }
+        Self { stores, directory }
     }
 
     /// The number of members.
     pub fn count(&self) -> usize {
         self.stores.len()
+    }
+
+    /// The directories of all members.
+    pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        (1..=self.stores.len()).map(|node| self.directory.path().join(node.to_string()))
     }
 
     /// The leaders of all regions, at a moment when each of them knew that it leads.

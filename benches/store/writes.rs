@@ -127,7 +127,8 @@ pub fn drive_all(route: &Arc<impl Route>, clients: Vec<Client>) {
     drive_all_with(route, clients, batch);
 }
 
-fn drive_all_with(route: &Arc<impl Route>, clients: Vec<Client>, batch: fn(&Key) -> Batch) {
+/// The same with writes of another kind.
+pub fn drive_all_with(route: &Arc<impl Route>, clients: Vec<Client>, batch: fn(&Key) -> Batch) {
     clients.into_iter().for_each(|client| drive(Arc::clone(route), client, batch));
 }
 
@@ -166,7 +167,8 @@ fn add_to_one(_: &Key) -> Batch {
     batch
 }
 
-fn batch(key: &Key) -> Batch {
+/// One put.
+pub fn batch(key: &Key) -> Batch {
     let mut batch = Batch::new();
     batch.put(key, value(key)).expect("small");
     batch
