@@ -433,20 +433,6 @@ fn a_new_member_that_is_removed_before_it_has_anything_says_so() {
 }
 
 #[test]
-fn a_removed_member_that_is_opened_again_says_so_by_itself() {
-    let mut cluster = Cluster::of_one("m");
-    cluster.grow(1, &[2, 3]);
-    cluster.change(1, &[MemberChange::Remove { node: NodeId(3) }]);
-    wait_until("it says so", || says_removed(cluster.store(3)));
-    // Nobody is there to tell it.
-    cluster.stores.clear();
-
-    cluster.open(3);
-
-    wait_until("it says so again", || says_removed(cluster.store(3)));
-}
-
-#[test]
 fn a_change_that_ends_by_its_deadline_says_whom_it_waits_for_however_it_was_asked() {
     let cluster = Cluster::of_one("");
     cluster.put(1, b"key", b"");
