@@ -33,6 +33,9 @@ const COMPANY_WARM_UP: Duration = Duration::from_millis(300);
 const COMPANY_MEASURED: Duration = Duration::from_millis(3500);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// How a kind of company writes.
+type MakeBatch = fn(&Key) -> Batch;
+
 /// Measures all rows.
 pub fn run(group: &Group) {
     let names =
@@ -43,9 +46,7 @@ pub fn run(group: &Group) {
     let small = [("engine.block_cache_bytes", "1048576"), ("engine.memtable_bytes", "1048576")];
     let members = Members::open_with(MEMBERS, &small);
     fill(&members);
-    let companies: [(&str, fn(&Key) -> Batch); 2] =
-        [("plain writes", batch), ("conditions on disk", if_on_disk)];
-    for (company, start) in companies {
+    for (company, start) in [("plain writes", batch as MakeBatch), ("conditions on disk", if_on_disk)] {
         members.directories().for_each(|directory| drop_from_page_cache(&directory));
         beside(group, company, start, &members);
     }
@@ -69,7 +70,7 @@ fn if_on_disk(key: &Key) -> Batch {
     batch
 }
 
-fn beside(group: &Group, company: &str, start: fn(&Key) -> Batch, members: &Members) {
+fn beside(group: &Group, company: &str, start: MakeBatch, members: &Members) {
     let (store, follower) = (members.member(Target::Leader), members.member(Target::Follower));
     let term = store.status().term;
     let is_over = Arc::new(AtomicBool::new(false));
