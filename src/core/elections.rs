@@ -63,9 +63,9 @@ impl ElectionTimer {
         }
     }
 
-    /// A tick has passed.
-    pub(crate) fn on_tick(&mut self) {
-        self.ticks += 1;
+    /// So many ticks have passed.
+    pub(crate) fn pass(&mut self, ticks: u64) {
+        self.ticks += ticks;
     }
 
     /// Ticks since the member started.

@@ -45,6 +45,7 @@ pub(crate) mod ports;
 pub(crate) mod stored;
 pub(crate) mod heartbeats;
 pub(crate) mod gathered;
+pub(crate) mod rest;
 pub(crate) mod applied_write;
 pub(crate) mod change;
 pub(crate) mod digest;
@@ -85,6 +86,7 @@ pub(crate) mod connections;
 pub(crate) mod peer_status;
 pub(crate) mod tick_clock;
 pub(crate) mod peer;
+pub(crate) mod peers;
 pub(crate) mod round;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]

@@ -231,12 +231,8 @@ impl Peer {
 
     /// One tick of the raft clock, and everything that is due by it.
     pub(crate) fn on_tick(&mut self, now: Timestamp) {
-        if self.sleeps_through(now) {
-            return;
-        }
         self.advance_clock(now);
-        self.catch_up();
-        self.timer.on_tick();
+        self.timer.pass(1);
         if self.tick_at_rest() {
             return;
         }

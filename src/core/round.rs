@@ -27,20 +27,16 @@
 //! Answers and committed entries are collected only: `RoundGuard::round` delivers the answers after the round, and then
 //! hands the entries to the apply poller.
 
-use std::collections::BTreeMap;
-
 use crate::core::gathered::Gathered;
 use crate::core::input::Input;
 use crate::core::peer::Peer;
 use crate::core::peer::ready::{PeerAdvanced, PeerReady};
+use crate::core::peers::Peers;
 use crate::core::planted::{self, Fault};
 use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
 use crate::error::Result;
 use crate::time::Timestamp;
 use crate::types::{BOOTSTRAP_REGION, RegionId};
-
-/// The peers of one poller.
-pub(crate) type Peers = BTreeMap<RegionId, Peer>;
 
 /// What one round is fed.
 #[derive(Debug, Default)]
@@ -111,8 +107,10 @@ fn share_kept(peers: &mut Peers) {
 
 /// Tells all peers of a new list of members, which the first region has applied.
 fn share_list(peers: &mut Peers) {
-    let new = peers.get_mut(&BOOTSTRAP_REGION).and_then(Peer::take_new_list);
-    if let Some(list) = new {
+    if !peers.get(&BOOTSTRAP_REGION).is_some_and(Peer::has_new_list) {
+        return;
+    }
+    if let Some(list) = peer(peers, BOOTSTRAP_REGION).take_new_list() {
         peers.values_mut().for_each(|peer| peer.on_list(&list));
     }
 }
@@ -131,7 +129,7 @@ impl Concerned {
     /// All of them, in their order.
     fn regions(&self, peers: &Peers) -> Vec<RegionId> {
         let mut regions: Vec<_> = if self.all {
-            peers.keys().copied().collect()
+            peers.regions().to_vec()
         } else {
             [&self.by_inputs[..], &self.by_heartbeats].concat()
         };
@@ -143,7 +141,7 @@ impl Concerned {
 
 fn concerned(peers: &Peers, fed: &Inputs) -> Concerned {
     let others = fed.inputs.iter().filter(|(_, input)| !matches!(input, Input::Heartbeat(_)));
-    let known = others.map(|(region, _)| *region).filter(|region| peers.contains_key(region));
+    let known = others.map(|(region, _)| *region).filter(|region| peers.position(*region).is_some());
     let mut by_inputs: Vec<_> = known.chain(fed.again.iter().copied()).collect();
     by_inputs.sort_unstable();
     by_inputs.dedup();
@@ -152,15 +150,18 @@ fn concerned(peers: &Peers, fed: &Inputs) -> Concerned {
 
 /// The regions that have a part in this round, once it is fed. Gathers what the others have to say of heartbeats.
 fn touched(peers: &mut Peers, concerned: &Concerned, gathered: &mut Gathered) -> Vec<RegionId> {
-    let mut has_part = |region: RegionId, peer: &mut Peer| {
-        peer.has_part(concerned.by_inputs.binary_search(&region).is_ok(), gathered)
+    let position = |region| peers.position(region).expect("no peer comes or goes within a round");
+    let places: Vec<_> = if concerned.all {
+        (0..peers.len()).collect()
+    } else {
+        concerned.regions(peers).into_iter().map(position).collect()
     };
-    if concerned.all {
-        let all = peers.iter_mut();
-        return all.filter_map(|(region, peer)| has_part(*region, peer).then_some(*region)).collect();
-    }
-    let regions = concerned.regions(peers).into_iter();
-    regions.filter(|region| has_part(*region, peer(peers, *region))).collect()
+    let has_part = |at: usize| {
+        let region = peers.regions()[at];
+        let was_asked = concerned.by_inputs.binary_search(&region).is_ok();
+        peers.has_part(at, was_asked, gathered).then_some(region)
+    };
+    places.into_iter().filter_map(has_part).collect()
 }
 
 fn peer(peers: &mut Peers, region: RegionId) -> &mut Peer {
@@ -173,28 +174,34 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp, gathered: &mut Gathered)
     let ticks_late = planted::has(Fault::TicksAfterMessages);
     let tick = |peers: &mut Peers| {
         for _ in 0..fed.ticks {
-            peers.values_mut().for_each(|peer| peer.on_tick(now));
+            peers.on_tick(now);
         }
     };
     if !ticks_late {
         tick(peers);
     }
     for (region, input) in fed.inputs {
-        match (peers.get_mut(&region), input) {
-            (Some(peer), Input::Heartbeat(single)) => {
-                if peer.on_heartbeat(single, now, gathered) {
+        let Some(at) = peers.position(region) else {
+            // A region this store has no peer of; what it carried answers itself when it is dropped.
+            log::debug!("input for unknown region {region}");
+            continue;
+        };
+        match input {
+            Input::Heartbeat(single) => {
+                if peers.hear(at, single, now, gathered) {
                     heard_news.push(region);
                 }
             }
-            (Some(peer), input) => peer.on_input(input, now),
-            // A region this store has no peer of; what it carried answers itself when it is dropped.
-            (None, _) => log::debug!("input for unknown region {region}"),
+            input => peers.awake(at).on_input(input, now),
         }
     }
     if ticks_late {
         tick(peers);
     }
-    assert!(heard_news.iter().all(|region| peers.contains_key(region)), "a heartbeat is heard by its peer");
+    assert!(
+        heard_news.iter().all(|region| peers.position(*region).is_some()),
+        "a heartbeat is heard by its peer"
+    );
     heard_news
 }
 

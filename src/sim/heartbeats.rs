@@ -212,7 +212,7 @@ impl Three {
             let shown = published.glimpse();
             let shown = shown.map_or(0, |glimpse| lasts(&|then| published.still_holds(glimpse, then)));
             let engine = member.engine().state_and_digest(region);
-            let (status, lease_ms, heard) = (peer.status(), (held, shown), peer.heard());
+            let (status, lease_ms, heard) = (peer.status(), (held, shown), member.heard(region));
             seen.push(Seen { status, lease_ms, engine, heard });
         }
         seen

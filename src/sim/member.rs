@@ -30,11 +30,12 @@ use crate::core::forwarding::Origin;
 use crate::core::input::{Input, Introduction};
 use crate::core::lease::PublishedRegion;
 use crate::core::peer::{Peer, PeerOptions};
+use crate::core::peers::Peers;
 use crate::core::planted::{self, Fault};
 use crate::core::ports::PeerMessage;
 use crate::core::raft_snapshot::SnapshotHead;
 use crate::core::region::Region;
-use crate::core::round::{Inputs, Peers, round};
+use crate::core::round::{Inputs, round};
 use crate::core::windows::StoreWindows;
 use crate::error::{Code, Error};
 use crate::process::logging::raft_logger;
@@ -251,6 +252,12 @@ impl Member {
         self.running.as_ref()?.peers.get(&region)
     }
 
+    /// Whom a region's peer has heard of, and for how long of nobody: see [`Peers::heard`].
+    #[cfg(test)]
+    pub(crate) fn heard(&self, region: RegionId) -> (usize, Vec<u64>) {
+        self.running.as_ref().expect("it runs").peers.heard(region)
+    }
+
     /// The lease of a region's peer as callers see it, if the member is running.
     pub(crate) fn published_lease(&self, region: RegionId) -> Option<&PublishedRegion> {
         Some(self.running.as_ref()?.published.get(&region)?)
@@ -337,7 +344,7 @@ impl Member {
 
     /// The flush that log truncation waits for, if any.
     pub(crate) fn wants_flush(&self) -> Option<LogIndex> {
-        self.running.as_ref()?.peers.values().find_map(Peer::wants_flush)
+        self.running.as_ref()?.peers.iter().find_map(|(_, peer)| peer.wants_flush())
     }
 
     /// Runs one round. Returns the messages sent; appends what it wrote to `report`.

@@ -23,9 +23,9 @@ use crate::core::forwarding::Origin;
 use crate::core::limits::Limits;
 use crate::core::log::LogState;
 use crate::core::peer::{PROPOSE_BYTES_MAX, Peer, PeerOptions};
+use crate::core::peers::Peers;
 use crate::core::ports::LogReader;
 use crate::core::region::Region;
-use crate::core::round::Peers;
 use crate::core::windows::StoreWindows;
 use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
@@ -394,7 +394,7 @@ fn make_peers(
     let options = peer_options(config, boot, regions.len());
     let logger = raft_logger();
     let logs: BTreeMap<_, _> = recovered.iter().map(|found| (found.region, found)).collect();
-    let mut peers = Peers::new();
+    let mut peers = Vec::with_capacity(regions.len());
     for (region, applied) in regions {
         let found = *logs.get(&region.id).ok_or_else(|| {
             Error::with_detail(Code::Corruption, format!("the raft log has nothing of region {}", region.id))
@@ -408,9 +408,9 @@ fn make_peers(
         let options = PeerOptions { elections, ..options.clone() };
         let pending = pending.get(&region.id);
         let shown = pending.map_or(region, |head| &head.region).clone();
-        peers.insert(region.id, Peer::new(options, shown, *applied, pending, state, reader, &logger)?);
+        peers.push((region.id, Peer::new(options, shown, *applied, pending, state, reader, &logger)?));
     }
-    Ok(peers)
+    Ok(peers.into_iter().collect())
 }
 
 fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::core::applier::ApplyTask;
 use crate::core::appliers::Appliers;
 use crate::core::input::Input;
-use crate::core::round::Peers;
+use crate::core::peers::Peers;
 use crate::core::tick_clock::TickClock;
 use crate::metrics::Metrics;
 use crate::pollers::apply_poller::{ApplyPoller, Applying};

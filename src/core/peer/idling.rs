@@ -10,24 +10,15 @@
 //! a peer is afterwards exactly as it would be the long way, and its answer is raft's; whatever is not certainly without
 //! news goes the long way; nobody sees raft's clock before it has caught up. `sim/heartbeats.rs` compares the two.
 
-use raft::{INVALID_INDEX, ProgressState, StateRole};
+use raft::{INVALID_INDEX, Progress, ProgressState, StateRole};
 
 use super::Peer;
 use crate::core::gathered::Gathered;
 use crate::core::heartbeats::{Heartbeat, HeartbeatKind, Single};
+use crate::core::peers::Pace;
+use crate::core::rest::{Following, Leading, Rest, RestRole};
 use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};
-
-/// The rest of a peer for which nothing waits and nothing is under way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rest {
-    /// How many ticks, from where raft's clock stands, can do no more than to pass.
-    quiet_ticks: usize,
-    /// After this moment a tick may have to renew the lease.
-    quiet_until: Timestamp,
-    /// How many of them the peer has slept through, and raft's clock has yet to catch up.
-    slept_ticks: usize,
-}
 
 impl Peer {
     /// Hears a heartbeat or the answer to one; true when it may have brought news. What is to be answered at once is
@@ -89,11 +80,7 @@ impl Peer {
             return false;
         }
         assert_eq!(raft.term, term.get(), "a heartbeat of another term is news");
-        self.catch_up();
-        self.raw.raft.election_elapsed = 0;
-        if self.rests() {
-            self.begin_rest();
-        }
+        raft.election_elapsed = 0;
         let heartbeat = Heartbeat { term, commit: committed, read };
         let answer = Single { from: to, to: from, kind: HeartbeatKind::Answer, heartbeat };
         gathered.add(self.region.id, self.region.epoch, answer);
@@ -104,21 +91,15 @@ impl Peer {
     /// there is more to it.
     fn hear_follower(&mut self, single: Single) -> bool {
         let Heartbeat { commit, read, .. } = single.heartbeat;
-        let raft = &mut self.raw.raft;
-        let last_index = raft.raft_log.last_index();
-        let leads = raft.state == StateRole::Leader;
+        let raft = &self.raw.raft;
         // What a quorum has confirmed before is no question any more.
         let confirms = read.is_some_and(|id| raft.read_only.pending_read_index.contains_key(&id[..]));
-        let Some(progress) = raft.mut_prs().get_mut(single.from.get()) else { return false };
-        let waits = progress.state == ProgressState::Replicate && progress.ins.full();
-        let has_all = progress.matched >= last_index && progress.pending_request_snapshot == INVALID_INDEX;
-        if !leads || !has_all || waits || confirms {
+        let Some(progress) = raft.prs().get(single.from.get()) else { return false };
+        if !self.is_leader() || !self.has_all(progress) || confirms {
             return false;
         }
-        assert_eq!(progress.matched, last_index, "nobody has entries that its leader lacks");
-        progress.update_committed(commit.get());
-        progress.recent_active = true;
-        progress.resume();
+        assert_eq!(progress.matched, raft.raft_log.last_index(), "nobody has entries that its leader lacks");
+        self.note_answer(single.from, commit);
         true
     }
 
@@ -137,60 +118,148 @@ impl Peer {
         let is_wished = looks_again && self.raw.store().offers.has_wishes();
         let has_part = was_asked || is_wished || self.has_work();
         if !has_part && !looks_again && self.may_rest() {
-            self.begin_rest();
+            self.leadership.rests = true;
         }
         has_part
     }
 
     /// Whether only a tick or a heartbeat can give this peer something to do.
     pub(super) fn rests(&self) -> bool {
-        self.leadership.rest.is_some()
+        self.leadership.rests
     }
 
     /// Ends the rest, if there is one: to be called before all but what is known to change nothing.
     pub(super) fn wake(&mut self) {
-        self.catch_up();
-        self.leadership.rest = None;
+        self.leadership.rests = false;
     }
 
-    /// Begins a rest, or a new one.
-    fn begin_rest(&mut self) {
+    /// How fast raft's clock runs.
+    pub(in crate::core) fn pace(&self) -> Pace {
+        Pace { tick: self.options.tick, heartbeat_ticks: self.options.heartbeat_ticks as u64 }
+    }
+
+    /// What ticks and heartbeats need to know of this peer until it catches up, if it rests: `ticks` have passed.
+    #[must_use]
+    pub(in crate::core) fn rest(&self, ticks: u64) -> Option<Rest> {
         let raft = &self.raw.raft;
-        let until = |due: usize, passed: usize| due.saturating_sub(passed + 1);
-        let (quiet_ticks, quiet_until) = if self.is_leader() {
-            let heartbeat = until(raft.heartbeat_timeout(), raft.heartbeat_elapsed());
-            let quorum = until(raft.election_timeout(), raft.election_elapsed);
-            let ticks = heartbeat.min(quorum).min(self.ticks_until_log_length() - 1);
-            (ticks, self.reading.lease.no_renewal_before())
-        } else {
-            (until(raft.randomized_election_timeout(), raft.election_elapsed), Timestamp::NEVER)
-        };
-        self.leadership.rest = Some(Rest { quiet_ticks, quiet_until, slept_ticks: 0 });
+        // A heartbeat and its answer promise the term, which must be on disk.
+        let is_on_disk = self.term_and_vote() == (raft.term, raft.vote);
+        if !self.rests() || !is_on_disk || goes_the_long_way() {
+            return None;
+        }
+        assert_eq!(self.timer.ticks(), ticks, "the ticks of all peers are one count");
+        assert!(raft.msgs.is_empty() && raft.read_states.is_empty(), "raft has nothing to say");
+        let (role, quiet_ticks) = if self.is_leader() { self.leading()? } else { self.following()? };
+        let renews_after =
+            if self.is_leader() { self.reading.lease.no_renewal_before() } else { Timestamp::NEVER };
+        Some(Rest {
+            node: self.options.node,
+            epoch: self.region.epoch,
+            term: self.term(),
+            commit: LogIndex(raft.raft_log.committed),
+            since: ticks,
+            wakes_at: (ticks + 1).saturating_add(quiet_ticks as u64),
+            renews_after,
+            role,
+        })
     }
 
-    /// Whether a tick can do no more than to pass, in which case it is counted.
-    pub(super) fn sleeps_through(&mut self, now: Timestamp) -> bool {
-        let Some(rest) = &mut self.leadership.rest else { return false };
-        let is_quiet = rest.slept_ticks < rest.quiet_ticks && now <= rest.quiet_until;
-        // While the engine is behind with other regions, each counts for how long.
-        if !is_quiet || self.apply.is_behind() || goes_the_long_way() {
-            return false;
+    /// A follower at rest, and how many ticks can do no more to it than to pass.
+    fn following(&self) -> Option<(RestRole, usize)> {
+        let raft = &self.raw.raft;
+        let leader = self.leader()?;
+        let hears = self.is_known(leader, self.options.node) && self.lost_end.is_none();
+        if !hears || raft.pending_request_snapshot != INVALID_INDEX {
+            return None;
         }
-        rest.slept_ticks += 1;
+        let timeout_ticks = raft.randomized_election_timeout();
+        let following = Following { leader, timeout_ticks: timeout_ticks as u64, heard_at: None };
+        Some((RestRole::Follower(following), timeout_ticks.saturating_sub(raft.election_elapsed + 1)))
+    }
+
+    /// A leader at rest, and how many ticks can do no more to it than to pass and to make heartbeats due.
+    fn leading(&self) -> Option<(RestRole, usize)> {
+        let raft = &self.raw.raft;
+        // Heartbeats would repeat the question of a follower that waits for its answer.
+        if raft.pending_read_count() > 0 {
+            return None;
+        }
+        let mut leading = Leading::default();
+        let others = raft.prs().iter().filter(|(id, _)| **id != self.options.node.get());
+        for (&id, progress) in others {
+            let (node, commit) = (NodeId(id), progress.matched.min(raft.raft_log.committed));
+            let is_known = self.is_known(node, self.options.node);
+            if !leading.add(node, LogIndex(commit), is_known && self.has_all(progress)) {
+                return None;
+            }
+        }
+        let quorum = raft.election_timeout().saturating_sub(raft.election_elapsed + 1);
+        Some((RestRole::Leader(leading), quorum.min(self.ticks_until_log_length() - 1)))
+    }
+
+    /// Whether a follower has the whole log, so that raft answers nothing to the answer to a heartbeat.
+    fn has_all(&self, progress: &Progress) -> bool {
+        let waits = progress.state == ProgressState::Replicate && progress.ins.full();
+        let last_index = self.raw.raft.raft_log.last_index();
+        progress.matched >= last_index && progress.pending_request_snapshot == INVALID_INDEX && !waits
+    }
+
+    /// Does what was left until now, when `ticks` have passed. A leader also says its heartbeats if it still owes them.
+    pub(in crate::core) fn catch_up(&mut self, rest: &Rest, ticks: u64, owes_heartbeats: bool) {
+        assert!(self.rests() && rest.term == self.term(), "nothing has happened to it meanwhile");
+        let passed = ticks - rest.since;
         #[cfg(test)]
-        SLEPT_TICKS.set(SLEPT_TICKS.get() + 1);
-        true
+        SLEPT_TICKS.set(SLEPT_TICKS.get() + passed as usize);
+        self.timer.pass(passed);
+        match &rest.role {
+            RestRole::Follower(following) => {
+                let raft = &mut self.raw.raft;
+                raft.election_elapsed = match following.heard_at {
+                    Some(heard_at) => (ticks - heard_at) as usize,
+                    None => raft.election_elapsed + passed as usize,
+                };
+            }
+            RestRole::Leader(leading) => {
+                self.pass_as_leader(passed as usize);
+                leading.answered().for_each(|node| self.note_answer(node, rest.commit));
+                if owes_heartbeats {
+                    self.raw.ping();
+                    self.wake();
+                }
+            }
+        }
     }
 
-    /// Lets the ticks pass that this peer has slept through.
-    pub(super) fn catch_up(&mut self) {
-        let Some(rest) = &mut self.leadership.rest else { return };
-        rest.quiet_ticks -= rest.slept_ticks;
-        for _ in 0..std::mem::take(&mut rest.slept_ticks) {
-            self.timer.on_tick();
-            let has_more = self.raw.tick();
-            assert!(!has_more, "nothing was due");
+    /// Moves raft's clock on: so many ticks have passed whose heartbeats are said.
+    fn pass_as_leader(&mut self, passed: usize) {
+        let raft = &mut self.raw.raft;
+        let (before, period) = (raft.heartbeat_elapsed(), raft.heartbeat_timeout());
+        let election_elapsed = raft.election_elapsed + passed;
+        assert!(
+            election_elapsed < raft.election_timeout(),
+            "whether a quorum follows is looked at when that is due"
+        );
+        let steps = (period + (before + passed) % period - before) % period;
+        raft.election_elapsed = 0;
+        for _ in 0..steps {
+            self.raw.tick();
         }
+        let raft = &mut self.raw.raft;
+        raft.msgs.clear();
+        raft.election_elapsed = election_elapsed;
+        assert_eq!(
+            raft.heartbeat_elapsed(),
+            self.ticks_since_heartbeat(),
+            "heartbeats leave on the same tick"
+        );
+    }
+
+    /// A follower that has the whole log has answered a heartbeat, and said how far it has committed.
+    fn note_answer(&mut self, node: NodeId, commit: LogIndex) {
+        let progress = self.raw.raft.mut_prs().get_mut(node.get()).expect("it is a member");
+        progress.update_committed(commit.get());
+        progress.recent_active = true;
+        progress.resume();
     }
 
     /// The tick of a peer that rests. False, and nothing is done, when it does not, or there is more to it.
@@ -211,10 +280,8 @@ impl Peer {
     /// long.
     fn rest_on(&mut self, has_more: bool) {
         if has_more {
-            self.leadership.rest = None;
+            self.wake();
             self.notice_leadership();
-        } else {
-            self.begin_rest();
         }
     }
 
@@ -228,7 +295,7 @@ impl Peer {
         let has_more = self.tick_raft();
         self.rest_on(has_more);
         if self.is_leader() && self.wants_renewal() {
-            self.leadership.rest = None;
+            self.wake();
             self.renew_lease();
         }
         true
@@ -267,14 +334,24 @@ impl Peer {
 #[cfg(test)]
 impl Peer {
     /// For how many ticks this peer has heard of no leader, or, if it leads, which members it has heard of since it last
-    /// made sure that a quorum follows.
-    pub(crate) fn heard(&self) -> (usize, Vec<u64>) {
+    /// made sure that a quorum follows; with what is left of its rest, when `ticks` have passed.
+    pub(in crate::core) fn heard(&self, rest: Option<&Rest>, ticks: u64) -> (usize, Vec<u64>) {
         let raft = &self.raw.raft;
         let active = raft.prs().iter().filter(|(_, progress)| self.is_leader() && progress.recent_active);
         let mut active: Vec<_> = active.map(|(id, _)| *id).collect();
+        let mut elapsed = raft.election_elapsed;
+        if let Some(rest) = rest {
+            elapsed += (ticks - rest.since) as usize;
+            match &rest.role {
+                RestRole::Follower(following) => {
+                    elapsed = following.heard_at.map_or(elapsed, |heard_at| (ticks - heard_at) as usize);
+                }
+                RestRole::Leader(leading) => active.extend(leading.answered().map(NodeId::get)),
+            }
+        }
         active.sort_unstable();
-        let slept_ticks = self.leadership.rest.map_or(0, |rest| rest.slept_ticks);
-        (raft.election_elapsed + slept_ticks, active)
+        active.dedup();
+        (elapsed, active)
     }
 }
 
@@ -301,6 +378,12 @@ pub(crate) fn shortcuts() -> usize {
 #[cfg(test)]
 pub(crate) fn slept_ticks() -> usize {
     SLEPT_TICKS.get()
+}
+
+/// A heartbeat was heard by what stands for a peer at rest.
+#[cfg(test)]
+pub(in crate::core) fn note_shortcut() {
+    SHORTCUTS.set(SHORTCUTS.get() + 1);
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 use bytes::Bytes;
 use raft::{INVALID_ID, ProgressState};
 
-use super::idling::Rest;
 use super::moving::Moving;
 use super::sending::Sending;
 use super::{Peer, callers};
@@ -32,8 +31,8 @@ pub(super) struct SeenLeader {
 
 /// What a peer keeps of leadership.
 pub(super) struct Leadership {
-    /// Set while ticks are only counted: nothing waits and nothing is under way.
-    pub(super) rest: Option<Rest>,
+    /// Set while only a tick or a heartbeat can bring this peer something to do: nothing waits and nothing is under way.
+    pub(super) rests: bool,
     /// The peer does not rest on the next tick, although it has no part in this round.
     pub(super) looks_again: bool,
     pub(super) seen: SeenLeader,
@@ -54,7 +53,7 @@ pub(super) struct Leadership {
 impl Leadership {
     pub(super) fn new(seen: SeenLeader, voted_before: bool, windows: Windows) -> Self {
         Self {
-            rest: None,
+            rests: false,
             looks_again: false,
             seen,
             voted_before,

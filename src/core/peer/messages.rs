@@ -146,7 +146,7 @@ impl Peer {
     }
 
     /// The applier has more to do than this peer may add to.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(in crate::core) fn is_behind(&self) -> bool {
         self.apply.is_behind()
     }
 

@@ -55,6 +55,11 @@ impl Peer {
         self.leadership.moving.list = Some(Arc::clone(list));
     }
 
+    /// Whether the region has newly applied a list.
+    pub(crate) fn has_new_list(&self) -> bool {
+        self.leadership.moving.has_new_list
+    }
+
     /// The list that the region has newly applied, for the peers of the other regions.
     pub(crate) fn take_new_list(&mut self) -> Option<Arc<MemberList>> {
         assert!(

@@ -137,10 +137,7 @@ impl Peer {
     /// Whether the lease is about to end and should be renewed on this tick: with the heartbeat before that, so that the
     /// questions of many regions leave together.
     pub(super) fn wants_renewal(&self) -> bool {
-        let until_heartbeat = self.options.heartbeat_ticks - self.ticks_since_heartbeat();
-        let on_heartbeat = until_heartbeat == self.options.heartbeat_ticks;
-        let ahead = if on_heartbeat { until_heartbeat as u32 - 1 } else { 0 };
-        self.reading.lease.wants_renewal(self.now + self.options.tick * ahead)
+        self.reading.lease.wants_renewal(self.now + self.pace().renews_ahead(self.timer.ticks()))
     }
 
     /// Renews a lease that is about to end, so that a healthy leader always has one.
