@@ -5,8 +5,7 @@
 
 use crate::core::applier::Applied;
 use crate::core::caller_write::CallerWrite;
-use crate::core::heartbeats::Single;
-use crate::core::ports::{Body, PeerMessage};
+use crate::core::ports::{Body, Heartbeats, PeerMessage};
 use crate::core::raft_snapshot::{SnapshotHead, SnapshotMessage};
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
@@ -33,8 +32,8 @@ pub struct Introduction {
 pub(crate) enum Input {
     /// A message of another member, but no heartbeats.
     Message(Box<PeerMessage>),
-    /// A heartbeat, or the answer to one.
-    Heartbeat(Single),
+    /// Heartbeats, or the answers to them, of the region it is given with and of others.
+    Heartbeats(Box<Heartbeats>),
     /// A write of a caller.
     Write(CallerWrite),
     /// A linearizable read of a caller.
@@ -68,15 +67,14 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// What a message of another member is to the peers that it concerns, each with its region.
-    pub(crate) fn of_message(message: PeerMessage) -> impl Iterator<Item = (RegionId, Self)> {
+    /// What a message of another member is, and which region it names.
+    #[must_use]
+    pub(crate) fn of_message(message: PeerMessage) -> (RegionId, Self) {
         let region = message.region;
-        let (whole, heartbeats) = match message.body {
-            Body::Heartbeats(they) => (None, Some(they)),
-            _ => (Some((region, Self::Message(Box::new(message)))), None),
-        };
-        let singles = heartbeats.into_iter().flat_map(move |they| they.into_singles(region));
-        whole.into_iter().chain(singles.map(|(region, single)| (region, Self::Heartbeat(single))))
+        match message.body {
+            Body::Heartbeats(they) => (region, Self::Heartbeats(Box::new(they))),
+            _ => (region, Self::Message(Box::new(message))),
+        }
     }
 
     /// Answers whoever waits for what never reaches a peer.

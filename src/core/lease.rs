@@ -17,7 +17,8 @@
 //!    leave (`Peer::through_outbox`). Only the commit of a later proposal clears that: the logs of a quorum have grown
 //!    beyond the TimeoutNow then, and it can no longer make those members campaign, however late it comes (rule 5). For
 //!    the rest of the term only they confirm the leader's questions ([`Lease::may_be_confirmed_by`]), and only
-//!    questions that were asked after it renew the lease (`Lease::trusts`).
+//!    questions that were asked after it renew the lease (`Lease::trusts`); the table of peers at rest, which does not
+//!    look at logs, asks no question of such a term ([`Lease::trusts_all`]).
 //! 5. The TimeoutNow carries how far the target's log went; a target whose log has grown since drops it (`Outbox`,
 //!    `Peer::is_in_time`). To a member whose log is ahead of the target's, the target's vote is like any other
 //!    (`Peer::cut_late_force`): while one is in time no log is, since the leader sends it to who has its whole log and
@@ -173,6 +174,14 @@ impl Lease {
     /// that confirmed an older one may be such as a late TimeoutNow can still mislead.
     fn trusts(&self, asked_at: Timestamp) -> bool {
         !self.is_suspect() && self.cleared_at.is_none_or(|cleared_at| asked_at > cleared_at)
+    }
+
+    /// Whether every confirmation of a question from now on renews the lease, whoever gives it: no TimeoutNow of this term
+    /// has left.
+    #[must_use]
+    pub(crate) fn trusts_all(&self) -> bool {
+        assert!(self.cleared_at.is_none() || self.timeout_now_sent.is_some(), "a suspicion was cleared");
+        self.timeout_now_sent.is_none() && !self.is_suspect()
     }
 
     /// Whether a read that comes at `now` may share the confirmation of one that was asked for at `asked_at`: nobody

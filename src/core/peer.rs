@@ -276,7 +276,7 @@ impl Peer {
         self.wake();
         match input {
             Input::Message(message) => self.on_message(*message),
-            Input::Heartbeat(_) => unreachable!("it is heard apart, by `on_heartbeat`"),
+            Input::Heartbeats(_) => unreachable!("each is heard apart, by `on_heartbeat`"),
             Input::Write(write) => self.writes.pending.push(Pending::of_caller(write)),
             Input::Read(read) => self.on_read(read),
             Input::LocalRead(read) => self.on_local_read(read),

@@ -7,20 +7,21 @@
 //! round does with the peers that of [`round`](crate::core::round).
 
 use std::ops::Index;
-use std::time::Duration;
 
 use crate::core::gathered::Gathered;
 use crate::core::heartbeats::Single;
 use crate::core::peer::Peer;
-use crate::core::rest::Rest;
+use crate::core::rest::{Heard, Pace, Rest};
 use crate::time::Timestamp;
-use crate::types::RegionId;
+use crate::types::{NodeId, RegionId};
 
 /// The tick of a peer that is awake: each is one for it.
 const AWAKE: u64 = 0;
 
+/// How far ahead a region is looked for before all of them are.
+const NEAR: usize = 8;
+
 /// See the module. All parts have the same order, that of the regions.
-#[derive(Default)]
 pub(crate) struct Peers {
     regions: Vec<RegionId>,
     peers: Vec<Peer>,
@@ -29,6 +30,8 @@ pub(crate) struct Peers {
     /// How many ticks have passed.
     ticks: u64,
     pace: Pace,
+    /// This member.
+    node: NodeId,
 }
 
 /// When a peer is next to be looked at.
@@ -46,32 +49,6 @@ impl Alarm {
     const OF_AWAKE: Self = Self { tick: AWAKE, time: Timestamp::NEVER, speaks: false };
 }
 
-/// How fast raft's clock runs; the same for all peers.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pace {
-    /// The time between two ticks.
-    pub tick: Duration,
-    /// The ticks between two heartbeats.
-    pub heartbeat_ticks: u64,
-}
-
-impl Pace {
-    fn is_heartbeat(self, tick: u64) -> bool {
-        tick.is_multiple_of(self.heartbeat_ticks)
-    }
-
-    fn next_heartbeat(self, tick: u64) -> u64 {
-        (tick / self.heartbeat_ticks + 1) * self.heartbeat_ticks
-    }
-
-    /// How much in advance a lease is renewed on this tick: with a heartbeat before it ends, so that the questions of many
-    /// regions leave together.
-    pub(crate) fn renews_ahead(self, tick: u64) -> Duration {
-        let ahead = if self.is_heartbeat(tick) { self.heartbeat_ticks - 1 } else { 0 };
-        self.tick * ahead as u32
-    }
-}
-
 impl FromIterator<(RegionId, Peer)> for Peers {
     fn from_iter<I: IntoIterator<Item = (RegionId, Peer)>>(peers: I) -> Self {
         let mut all: Vec<_> = peers.into_iter().collect();
@@ -79,9 +56,11 @@ impl FromIterator<(RegionId, Peer)> for Peers {
         let (regions, peers): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         assert!(regions.is_sorted_by(|one, next| one < next), "a region has one peer here");
         let count = peers.len();
-        let pace = peers.first().map_or_else(Pace::default, Peer::pace);
+        let first = peers.first().expect("a store has a region");
+        let (pace, node) = (first.pace(), first.node());
+        assert!(peers.iter().all(|peer| peer.node() == node), "all are of one member");
         let (alarms, rests) = (vec![Alarm::OF_AWAKE; count], (0..count).map(|_| None).collect());
-        Self { regions, peers, alarms, rests, ticks: 0, pace }
+        Self { regions, peers, alarms, rests, ticks: 0, pace, node }
     }
 }
 
@@ -134,6 +113,14 @@ impl Peers {
         self.regions.binary_search(&region).ok()
     }
 
+    /// Where the peer of `region` is, which is at `from` or behind it and most likely near.
+    #[must_use]
+    pub(crate) fn position_from(&self, from: usize, region: RegionId) -> Option<usize> {
+        assert!(from <= self.len(), "regions rise up to the last");
+        let near = self.regions.iter().skip(from).take(NEAR).position(|other| *other == region);
+        near.map_or_else(|| self.position(region), |ahead| Some(from + ahead))
+    }
+
     /// The peer at this place, which has caught up and is not at rest any more.
     pub(crate) fn awake(&mut self, at: usize) -> &mut Peer {
         self.catch_up(at, self.ticks);
@@ -141,6 +128,7 @@ impl Peers {
     }
 
     fn catch_up(&mut self, at: usize, ticks: u64) {
+        assert!(ticks <= self.ticks, "nobody is ahead of the others");
         if self.alarms[at].tick != AWAKE {
             let rest = self.rests[at].take().expect("who is not awake rests");
             let alarm = std::mem::replace(&mut self.alarms[at], Alarm::OF_AWAKE);
@@ -157,7 +145,7 @@ impl Peers {
         for at in 0..self.len() {
             let alarm = &self.alarms[at];
             let is_quiet = tick < alarm.tick && by_lease <= alarm.time && !all_wake;
-            if !is_quiet && (all_wake || !self.speaks_only(at, tick, by_lease)) {
+            if !is_quiet && (all_wake || !self.passes(at, tick, by_lease, now)) {
                 self.catch_up(at, self.ticks);
                 self.peers[at].on_tick(now);
             }
@@ -165,15 +153,30 @@ impl Peers {
         self.ticks = tick;
     }
 
-    /// Whether a peer at rest has only heartbeats to say on this tick; they are noted.
-    fn speaks_only(&mut self, at: usize, tick: u64, by_lease: Timestamp) -> bool {
-        let Some(rest) = &self.rests[at] else { return false };
-        if tick >= rest.wakes_at || by_lease > rest.renews_after {
+    /// Whether this tick does no more to a peer at rest than what is done in its stead: to say heartbeats, which is noted,
+    /// with a question about its lease or without, and to see that all others are still heard of.
+    fn passes(&mut self, at: usize, tick: u64, by_lease: Timestamp, now: Timestamp) -> bool {
+        assert!(tick == self.ticks + 1, "a tick comes after the other");
+        let Some(rest) = &mut self.rests[at] else { return false };
+        let is_due = tick >= rest.wakes_at;
+        // Followers campaign, and whether a question is asked again is the peer's to say.
+        let Some(leading) = rest.leading().filter(|leading| leading.question().is_none()) else {
+            return false;
+        };
+        let renews = by_lease > leading.renews_after;
+        if (renews && !leading.asks_by_itself()) || (is_due && !leading.does_what_is_due(tick)) {
             return false;
         }
-        assert!(rest.leads() && self.pace.is_heartbeat(tick), "nothing else is due");
-        self.alarms[at].speaks = true;
-        self.alarms[at].tick = rest.wakes_at.min(self.pace.next_heartbeat(tick));
+        if renews {
+            leading.ask(self.peers[at].ask_at_rest(now));
+        }
+        let wakes_at = leading.due.next();
+        assert!(wakes_at > tick, "what is due is done");
+        rest.wakes_at = wakes_at;
+        let next = if renews { tick + 1 } else { self.pace.next_heartbeat(tick) };
+        let alarm = &mut self.alarms[at];
+        alarm.tick = wakes_at.min(next);
+        alarm.speaks |= renews || self.pace.is_heartbeat(tick);
         true
     }
 
@@ -186,17 +189,27 @@ impl Peers {
         now: Timestamp,
         gathered: &mut Gathered,
     ) -> bool {
-        if let Some(rest) = &mut self.rests[at]
-            && rest.hear(self.regions[at], single, self.ticks, gathered)
-        {
-            if !rest.leads() {
-                self.alarms[at].tick = rest.wakes_at;
-            }
-            #[cfg(test)]
-            crate::core::peer::idling::note_shortcut();
-            return false;
+        let heard = match &mut self.rests[at] {
+            Some(rest) if single.to == self.node => rest.hear(self.regions[at], single, self.ticks, gathered),
+            _ => Heard::News,
+        };
+        if heard == Heard::News {
+            return self.awake(at).on_heartbeat(single, now, gathered);
         }
-        self.awake(at).on_heartbeat(single, now, gathered)
+        #[cfg(test)]
+        crate::core::peer::idling::note_shortcut();
+        let rest = self.rests[at].as_mut().expect("it has just heard");
+        let (wakes_at, alarm) = (rest.wakes_at, &mut self.alarms[at]);
+        match (rest.leading(), heard) {
+            (None, _) => alarm.tick = wakes_at,
+            (Some(leading), Heard::Confirmed(id)) => {
+                leading.renews_after = self.peers[at].confirm_at_rest(&id, now);
+                alarm.time = leading.renews_after;
+                alarm.tick = wakes_at.min(self.pace.next_heartbeat(self.ticks));
+            }
+            _ => {}
+        }
+        false
     }
 
     /// Whether a peer has a part in this round, once it is fed: it `was_asked`, or it has something to do. What it has
@@ -208,10 +221,14 @@ impl Peers {
             self.say_heartbeats(at, gathered);
             return false;
         }
+        assert!(self.rests[at].is_none(), "who is in the table is not awake");
         let has_part = self.peers[at].has_part(was_asked, gathered);
-        if !has_part && let Some(rest) = self.peers[at].rest(self.ticks) {
-            let heartbeat = if rest.leads() { self.pace.next_heartbeat(self.ticks) } else { u64::MAX };
-            let (tick, time) = (rest.wakes_at.min(heartbeat), rest.renews_after);
+        if !has_part && let Some(mut rest) = self.peers[at].rest(self.ticks) {
+            let (tick, time) = match rest.leading() {
+                Some(leading) => (self.pace.next_heartbeat(self.ticks), leading.renews_after),
+                None => (u64::MAX, Timestamp::NEVER),
+            };
+            let tick = tick.min(rest.wakes_at);
             assert!(tick > self.ticks, "what is due is done");
             self.alarms[at] = Alarm { tick, time, speaks: false };
             self.rests[at] = Some(rest);
@@ -222,7 +239,8 @@ impl Peers {
     fn say_heartbeats(&mut self, at: usize, gathered: &mut Gathered) {
         if std::mem::take(&mut self.alarms[at].speaks) {
             let rest = self.rests[at].as_ref().expect("who speaks rests");
-            rest.say_heartbeats(self.regions[at], gathered);
+            assert!(rest.wakes_at > self.ticks, "who wakes speaks for itself");
+            rest.say_heartbeats(self.regions[at], self.node, gathered);
         }
     }
 

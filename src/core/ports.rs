@@ -104,6 +104,17 @@ pub enum Body {
 }
 
 impl PeerMessage {
+    /// The regions of which something is said.
+    #[cfg(any(test, feature = "simulation"))]
+    #[must_use]
+    pub(crate) fn regions(&self) -> Vec<RegionId> {
+        let others = match &self.body {
+            Body::Heartbeats(they) => they.others.iter().map(|other| other.region).collect(),
+            _ => Vec::new(),
+        };
+        [vec![self.region], others].concat()
+    }
+
     /// Who sent it, by its own account.
     #[must_use]
     pub fn from(&self) -> NodeId {

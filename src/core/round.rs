@@ -28,6 +28,7 @@
 //! hands the entries to the apply poller.
 
 use crate::core::gathered::Gathered;
+use crate::core::heartbeats::Single;
 use crate::core::input::Input;
 use crate::core::peer::Peer;
 use crate::core::peer::ready::{PeerAdvanced, PeerReady};
@@ -140,7 +141,7 @@ impl Concerned {
 }
 
 fn concerned(peers: &Peers, fed: &Inputs) -> Concerned {
-    let others = fed.inputs.iter().filter(|(_, input)| !matches!(input, Input::Heartbeat(_)));
+    let others = fed.inputs.iter().filter(|(_, input)| !matches!(input, Input::Heartbeats(_)));
     let known = others.map(|(region, _)| *region).filter(|region| peers.position(*region).is_some());
     let mut by_inputs: Vec<_> = known.chain(fed.again.iter().copied()).collect();
     by_inputs.sort_unstable();
@@ -181,18 +182,13 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp, gathered: &mut Gathered)
         tick(peers);
     }
     for (region, input) in fed.inputs {
-        let Some(at) = peers.position(region) else {
-            // A region this store has no peer of; what it carried answers itself when it is dropped.
-            log::debug!("input for unknown region {region}");
-            continue;
-        };
-        match input {
-            Input::Heartbeat(single) => {
-                if peers.hear(at, single, now, gathered) {
-                    heard_news.push(region);
-                }
+        match (input, peers.position(region)) {
+            (Input::Heartbeats(they), _) => {
+                hear_all(peers, they.into_singles(region), now, gathered, &mut heard_news);
             }
-            input => peers.awake(at).on_input(input, now),
+            (input, Some(at)) => peers.awake(at).on_input(input, now),
+            // A region this store has no peer of; what it carried answers itself when it is dropped.
+            (_, None) => log::debug!("input for unknown region {region}"),
         }
     }
     if ticks_late {
@@ -203,6 +199,28 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp, gathered: &mut Gathered)
         "a heartbeat is heard by its peer"
     );
     heard_news
+}
+
+/// Hears heartbeats, of regions that rise. Adds those whose brought news.
+fn hear_all(
+    peers: &mut Peers,
+    singles: impl Iterator<Item = (RegionId, Single)>,
+    now: Timestamp,
+    gathered: &mut Gathered,
+    heard_news: &mut Vec<RegionId>,
+) {
+    let mut next = 0;
+    for (region, single) in singles {
+        let Some(at) = peers.position_from(next, region) else {
+            log::debug!("heartbeat of unknown region {region}");
+            continue;
+        };
+        assert_eq!(peers.regions()[at], region, "a heartbeat is heard by its peer");
+        next = at + 1;
+        if peers.hear(at, single, now, gathered) {
+            heard_news.push(region);
+        }
+    }
 }
 
 /// One pass over the peers that have something to do. False when none has.

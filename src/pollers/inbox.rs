@@ -48,7 +48,7 @@ pub(crate) struct Inbox {
 impl Inbound for Inbox {
     fn receive(&self, _: NodeId, messages: Vec<PeerMessage>) {
         let bytes = messages.iter().map(weight_bytes).sum();
-        let inputs = messages.into_iter().flat_map(Input::of_message);
+        let inputs = messages.into_iter().map(Input::of_message);
         let poller = self.raft_poller.get().and_then(Weak::upgrade);
         // If no thread is running a round, this one does.
         let guard = poller.as_ref().and_then(|poller| poller.enter());

@@ -258,6 +258,12 @@ impl Member {
         self.running.as_ref().expect("it runs").peers.heard(region)
     }
 
+    /// Lets all peers catch up with what was done while they rested.
+    #[cfg(test)]
+    pub(crate) fn catch_up(&mut self) {
+        self.running.iter_mut().for_each(|running| running.peers.values_mut().for_each(|_| {}));
+    }
+
     /// The lease of a region's peer as callers see it, if the member is running.
     pub(crate) fn published_lease(&self, region: RegionId) -> Option<&PublishedRegion> {
         Some(self.running.as_ref()?.published.get(&region)?)
@@ -321,7 +327,7 @@ impl Member {
     /// Queues a message of another member for the next round; it is lost if the member is down.
     pub(crate) fn feed_message(&mut self, message: PeerMessage) {
         if let Some(running) = &mut self.running {
-            running.inputs.extend(Input::of_message(message));
+            running.inputs.push(Input::of_message(message));
         }
     }
 

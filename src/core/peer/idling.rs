@@ -1,22 +1,30 @@
 //! Heartbeats and ticks that bring no news.
 //!
-//! Owns two shortcuts, for a store with many regions of which most are idle. A heartbeat, or the answer to one, that
+//! Owns the shortcuts for a store with many regions of which most are idle. A heartbeat, or the answer to one, that
 //! changes nothing but how long ago a member was heard is nearly all that members say to each other then, and raft's
 //! way, with a message for each and the answer as another, costs several times what it does to the peer. And a peer that
 //! *rests*, for which nothing waits and nothing is under way, has nothing to do on a tick but to count it and, if it
-//! leads, to send its heartbeat and to renew its lease. On most ticks not even that is due, and it is known before on
-//! which: those the peer *sleeps through*. It counts them and nothing else, since looking at everything a peer has costs
-//! more than all that a tick does to it, and raft's clock catches up when the peer is next looked at. What always holds:
-//! a peer is afterwards exactly as it would be the long way, and its answer is raft's; whatever is not certainly without
-//! news goes the long way; nobody sees raft's clock before it has caught up. `sim/heartbeats.rs` compares the two.
+//! leads, to send its heartbeat and to renew its lease.
+//!
+//! For a peer at rest all of this is done in its stead, from a few words of memory ([`rest`](crate::core::rest)) in a table
+//! of all such peers ([`peers`](crate::core::peers)); the peer itself is only looked at when something else concerns it, or
+//! on a tick on which more may be due. Before that it *catches up*: raft's clock, who was heard of, and the question that
+//! is under way, if one is. Here is when a peer rests, what is put into the table, and how the peer catches up.
+//!
+//! What always holds: a peer that has caught up is exactly as it would be the long way, and what was said in its stead is
+//! what raft would have said; whatever is not certainly without news goes the long way; nobody sees raft's clock before it
+//! has caught up. `sim/heartbeats.rs` compares the two.
 
+use bytes::Bytes;
+use raft::eraftpb::{Entry, Message, MessageType};
 use raft::{INVALID_INDEX, Progress, ProgressState, StateRole};
 
 use super::Peer;
+use super::truncation::TRUNCATE_CHECK_TICKS;
 use crate::core::gathered::Gathered;
 use crate::core::heartbeats::{Heartbeat, HeartbeatKind, Single};
-use crate::core::peers::Pace;
-use crate::core::rest::{Following, Leading, Rest, RestRole};
+use crate::core::reads::READ_ID_BYTES;
+use crate::core::rest::{Due, Following, Leading, Pace, Rest, RestRole, Said};
 use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};
 
@@ -133,6 +141,11 @@ impl Peer {
         self.leadership.rests = false;
     }
 
+    /// This member.
+    pub(in crate::core) fn node(&self) -> NodeId {
+        self.options.node
+    }
+
     /// How fast raft's clock runs.
     pub(in crate::core) fn pace(&self) -> Pace {
         Pace { tick: self.options.tick, heartbeat_ticks: self.options.heartbeat_ticks as u64 }
@@ -144,28 +157,25 @@ impl Peer {
         let raft = &self.raw.raft;
         // A heartbeat and its answer promise the term, which must be on disk.
         let is_on_disk = self.term_and_vote() == (raft.term, raft.vote);
-        if !self.rests() || !is_on_disk || goes_the_long_way() {
+        let is_silent = raft.msgs.is_empty() && raft.read_states.is_empty();
+        if !self.rests() || !is_on_disk || !is_silent || goes_the_long_way() {
             return None;
         }
         assert_eq!(self.timer.ticks(), ticks, "the ticks of all peers are one count");
-        assert!(raft.msgs.is_empty() && raft.read_states.is_empty(), "raft has nothing to say");
-        let (role, quiet_ticks) = if self.is_leader() { self.leading()? } else { self.following()? };
-        let renews_after =
-            if self.is_leader() { self.reading.lease.no_renewal_before() } else { Timestamp::NEVER };
+        let (role, wakes_at) = if self.is_leader() { self.leading(ticks)? } else { self.following(ticks)? };
         Some(Rest {
-            node: self.options.node,
             epoch: self.region.epoch,
             term: self.term(),
             commit: LogIndex(raft.raft_log.committed),
             since: ticks,
-            wakes_at: (ticks + 1).saturating_add(quiet_ticks as u64),
-            renews_after,
+            wakes_at,
             role,
         })
     }
 
-    /// A follower at rest, and how many ticks can do no more to it than to pass.
-    fn following(&self) -> Option<(RestRole, usize)> {
+    /// A follower at rest, and the first tick that can do more to it than to pass.
+    fn following(&self, ticks: u64) -> Option<(RestRole, u64)> {
+        assert!(self.raw.raft.state == StateRole::Follower, "nobody rests who wants to lead");
         let raft = &self.raw.raft;
         let leader = self.leader()?;
         let hears = self.is_known(leader, self.options.node) && self.lost_end.is_none();
@@ -174,27 +184,70 @@ impl Peer {
         }
         let timeout_ticks = raft.randomized_election_timeout();
         let following = Following { leader, timeout_ticks: timeout_ticks as u64, heard_at: None };
-        Some((RestRole::Follower(following), timeout_ticks.saturating_sub(raft.election_elapsed + 1)))
+        Some((RestRole::Follower(following), first_due(ticks, timeout_ticks, raft.election_elapsed)))
     }
 
-    /// A leader at rest, and how many ticks can do no more to it than to pass and to make heartbeats due.
-    fn leading(&self) -> Option<(RestRole, usize)> {
+    /// A leader at rest, and the first tick that can do more to it than to pass and to make heartbeats due.
+    fn leading(&self, ticks: u64) -> Option<(RestRole, u64)> {
+        assert!(self.is_leader() && !self.is_handing_over(), "it leads in peace");
         let raft = &self.raw.raft;
-        // Heartbeats would repeat the question of a follower that waits for its answer.
-        if raft.pending_read_count() > 0 {
+        // Heartbeats would repeat the question of a follower that waits for its answer; and who is helped is looked at now
+        // and then.
+        let sending = &self.leadership.sending;
+        if raft.pending_read_count() > 0 || sending.count() > 0 || self.raw.store().offers.has_wishes() {
             return None;
         }
-        let mut leading = Leading::default();
+        let due = Due {
+            quorum: first_due(ticks, raft.election_timeout(), raft.election_elapsed),
+            quorum_ticks: raft.election_timeout() as u64,
+            look: ticks + self.ticks_until_log_length(),
+            look_ticks: TRUNCATE_CHECK_TICKS,
+            is_settled: self.has_short_log() && self.has_level_of_all() && self.shows_all_live(),
+            heartbeat_ticks: raft.heartbeat_timeout() as u64,
+        };
+        let mut leading = Leading::new(self.reading.lease.no_renewal_before(), due);
+        let members = &self.region.members;
         let others = raft.prs().iter().filter(|(id, _)| **id != self.options.node.get());
         for (&id, progress) in others {
             let (node, commit) = (NodeId(id), progress.matched.min(raft.raft_log.committed));
-            let is_known = self.is_known(node, self.options.node);
-            if !leading.add(node, LogIndex(commit), is_known && self.has_all(progress)) {
+            let said = Said {
+                has_all: self.is_known(node, self.options.node) && self.has_all(progress),
+                votes: members.voters.contains(&id),
+                is_active: progress.recent_active,
+            };
+            if !leading.add(node, LogIndex(commit), said) {
                 return None;
             }
         }
-        let quorum = raft.election_timeout().saturating_sub(raft.election_elapsed + 1);
-        Some((RestRole::Leader(leading), quorum.min(self.ticks_until_log_length() - 1)))
+        // Elsewhere raft counts, and who may confirm is looked at each time.
+        let votes = members.voters.contains(&self.options.node.get());
+        let is_plain = members.voters_outgoing.is_empty() && votes;
+        if is_plain && self.reading.lease.trusts_all() {
+            leading.ask_by_itself();
+        }
+        Some((RestRole::Leader(leading), due.next()))
+    }
+
+    /// Begins to renew the lease of a leader at rest; returns the id of the question.
+    pub(in crate::core) fn ask_at_rest(&mut self, now: Timestamp) -> [u8; READ_ID_BYTES] {
+        self.advance_clock(now);
+        assert!(self.has_applied_own_term() && self.leads_in_peace(), "else it would not rest");
+        assert!(self.writes.proposals.is_empty(), "no commit renews the lease");
+        let id = self.reading.reads.ask_renewal(self.asked()).expect("who rests asks nothing");
+        id.try_into().expect("a read id")
+    }
+
+    /// A quorum has confirmed the question of a leader at rest. Returns the moment up to which the lease need not be
+    /// renewed.
+    pub(in crate::core) fn confirm_at_rest(&mut self, id: &[u8], now: Timestamp) -> Timestamp {
+        self.advance_clock(now);
+        assert!(self.is_leader() && self.reading.reads.is_asking(), "it has asked");
+        self.on_read_confirmed(id, LogIndex(self.raw.raft.raft_log.committed));
+        self.reading.reads.drop_answered();
+        self.publish_lease();
+        #[cfg(test)]
+        RENEWALS.set(RENEWALS.get() + 1);
+        self.reading.lease.no_renewal_before()
     }
 
     /// Whether a follower has the whole log, so that raft answers nothing to the answer to a heartbeat.
@@ -207,6 +260,7 @@ impl Peer {
     /// Does what was left until now, when `ticks` have passed. A leader also says its heartbeats if it still owes them.
     pub(in crate::core) fn catch_up(&mut self, rest: &Rest, ticks: u64, owes_heartbeats: bool) {
         assert!(self.rests() && rest.term == self.term(), "nothing has happened to it meanwhile");
+        assert_eq!(rest.commit.get(), self.raw.raft.raft_log.committed, "nothing was committed");
         let passed = ticks - rest.since;
         #[cfg(test)]
         SLEPT_TICKS.set(SLEPT_TICKS.get() + passed as usize);
@@ -220,8 +274,19 @@ impl Peer {
                 };
             }
             RestRole::Leader(leading) => {
-                self.pass_as_leader(passed as usize);
+                let elapsed = match leading.made_sure_at {
+                    Some(at) => ticks - at,
+                    None => self.raw.raft.election_elapsed as u64 + passed,
+                };
+                self.pass_as_leader(passed as usize, elapsed as usize);
                 leading.answered().for_each(|node| self.note_answer(node, rest.commit));
+                if leading.made_sure_at.is_some() {
+                    self.note_quorum(leading);
+                }
+                if let Some((id, confirmed)) = leading.question() {
+                    self.ask_raft(id, confirmed);
+                    self.wake();
+                }
                 if owes_heartbeats {
                     self.raw.ping();
                     self.wake();
@@ -230,11 +295,38 @@ impl Peer {
         }
     }
 
-    /// Moves raft's clock on: so many ticks have passed whose heartbeats are said.
-    fn pass_as_leader(&mut self, passed: usize) {
+    /// Lets raft know of a question that was asked meanwhile, and of those who have confirmed it.
+    fn ask_raft(&mut self, id: &[u8; READ_ID_BYTES], confirmed: impl Iterator<Item = NodeId>) {
+        assert!(self.is_leader() && self.reading.reads.is_asking(), "it has asked");
         let raft = &mut self.raw.raft;
+        let entry = Entry { data: Bytes::copy_from_slice(id), ..Entry::default() };
+        let mut question = Message { entries: vec![entry].into(), ..Message::default() };
+        question.set_msg_type(MessageType::MsgReadIndex);
+        let (committed, node) = (raft.raft_log.committed, raft.id);
+        raft.read_only.add_request(committed, question, node);
+        confirmed.for_each(|node| _ = raft.read_only.recv_ack(node.get(), id));
+    }
+
+    /// All others were heard of when this leader last made sure that a quorum follows, and raft has forgotten it since; as
+    /// `quorum_recently_active` in raft.
+    fn note_quorum(&mut self, leading: &Leading) {
+        assert!(self.is_leader() && leading.made_sure_at.is_some(), "it has made sure");
+        let node = self.options.node;
+        let members = leading.activity().map(|(node, _)| node).chain([node]);
+        self.leadership.moving.note_heard(members.collect());
+        let own = std::iter::once((node, true));
+        for (node, is_active) in leading.activity().chain(own) {
+            let progress = self.raw.raft.mut_prs().get_mut(node.get()).expect("it is a member");
+            progress.recent_active = is_active;
+        }
+    }
+
+    /// Moves raft's clock on: so many ticks have passed whose heartbeats are said, the last of them since this leader made
+    /// sure that a quorum follows.
+    fn pass_as_leader(&mut self, passed: usize, election_elapsed: usize) {
+        let raft = &mut self.raw.raft;
+        assert!(raft.msgs.is_empty(), "whatever raft said before has left");
         let (before, period) = (raft.heartbeat_elapsed(), raft.heartbeat_timeout());
-        let election_elapsed = raft.election_elapsed + passed;
         assert!(
             election_elapsed < raft.election_timeout(),
             "whether a quorum follows is looked at when that is due"
@@ -256,6 +348,7 @@ impl Peer {
 
     /// A follower that has the whole log has answered a heartbeat, and said how far it has committed.
     fn note_answer(&mut self, node: NodeId, commit: LogIndex) {
+        assert!(node != self.options.node, "nobody answers itself");
         let progress = self.raw.raft.mut_prs().get_mut(node.get()).expect("it is a member");
         progress.update_committed(commit.get());
         progress.recent_active = true;
@@ -303,14 +396,18 @@ impl Peer {
 
     /// Whether a tick can change nothing but raft's clock and the lease, of a peer without work.
     pub(super) fn may_rest(&self) -> bool {
+        self.is_in_peace() && !self.reading.reads.is_asking()
+    }
+
+    /// The same, of a peer that may have a question about its lease under way.
+    pub(super) fn is_in_peace(&self) -> bool {
         let is_applied = self.apply.index().get() == self.raw.raft.raft_log.committed;
         let in_peace = match self.raw.raft.state {
             StateRole::Follower => self.leader().is_some(),
             StateRole::Leader => self.leads_in_peace(),
             StateRole::Candidate | StateRole::PreCandidate => false,
         };
-        let awaits_answer = self.awaits_report() || self.reading.reads.is_asking();
-        in_peace && is_applied && !awaits_answer && !self.has_writes()
+        in_peace && is_applied && !self.awaits_report() && !self.has_writes()
     }
 
     /// Whether a leader hands over to nobody, and keeps no commit from the others.
@@ -331,8 +428,18 @@ impl Peer {
     }
 }
 
+/// The tick on which `least` have passed, of which `passed` have when `ticks` of all have, or the next one.
+fn first_due(ticks: u64, least: usize, passed: usize) -> u64 {
+    ticks.saturating_add(least.saturating_sub(passed).max(1) as u64)
+}
+
 #[cfg(test)]
 impl Peer {
+    /// What this leader has published of the others.
+    pub(crate) fn shown(&self) -> Vec<(NodeId, LogIndex, bool)> {
+        self.leadership.moving.shown().to_vec()
+    }
+
     /// For how many ticks this peer has heard of no leader, or, if it leads, which members it has heard of since it last
     /// made sure that a quorum follows; with what is left of its rest, when `ticks` have passed.
     pub(in crate::core) fn heard(&self, rest: Option<&Rest>, ticks: u64) -> (usize, Vec<u64>) {
@@ -346,7 +453,14 @@ impl Peer {
                 RestRole::Follower(following) => {
                     elapsed = following.heard_at.map_or(elapsed, |heard_at| (ticks - heard_at) as usize);
                 }
-                RestRole::Leader(leading) => active.extend(leading.answered().map(NodeId::get)),
+                RestRole::Leader(leading) => {
+                    elapsed = leading.made_sure_at.map_or(elapsed, |at| (ticks - at) as usize);
+                    active.retain(|id| leading.made_sure_at.is_none() || *id == self.options.node.get());
+                    // raft counts itself from then on.
+                    active.extend(leading.made_sure_at.map(|_| self.options.node.get()));
+                    let others = leading.activity().filter(|(_, is_active)| *is_active);
+                    active.extend(others.map(|(node, _)| node.get()));
+                }
             }
         }
         active.sort_unstable();
@@ -359,6 +473,7 @@ impl Peer {
 thread_local! {
     static LONG_WAY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     static SHORTCUTS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    static RENEWALS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
     static SLEPT_TICKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
@@ -372,6 +487,12 @@ pub(crate) fn go_the_long_way(always: bool) {
 #[cfg(test)]
 pub(crate) fn shortcuts() -> usize {
     SHORTCUTS.get()
+}
+
+/// How many leases were renewed on this thread while their peers rested.
+#[cfg(test)]
+pub(crate) fn renewals() -> usize {
+    RENEWALS.get()
 }
 
 /// How many ticks peers on this thread slept through.

@@ -25,7 +25,7 @@ impl Peer {
         self.check_writes();
         self.check_reading();
         self.check_leadership();
-        let has_nothing_to_do = !self.has_work() && self.may_rest();
+        let has_nothing_to_do = !self.has_work() && self.is_in_peace();
         assert!(!self.rests() || has_nothing_to_do, "a peer that rests has nothing to do");
         self.check_lost_end();
         assert!(self.answers.is_empty(), "a round takes all answers that are due");

@@ -71,6 +71,11 @@ impl Peer {
         }
     }
 
+    /// Whether no higher level is known to every member.
+    pub(super) fn has_level_of_all(&self) -> bool {
+        self.level_of_all() <= self.region.level
+    }
+
     /// The level that every member of the configuration is known to know.
     fn level_of_all(&self) -> u16 {
         assert!(self.members().next().is_some() || !self.is_leader(), "who leads is a member");

@@ -45,6 +45,20 @@ pub(super) struct Moving {
     shown: Vec<(NodeId, LogIndex, bool)>,
 }
 
+impl Moving {
+    /// Those were heard of when this leader made sure last that a majority follows.
+    pub(super) fn note_heard(&mut self, heard: BTreeSet<NodeId>) {
+        assert!(!heard.is_empty(), "a leader hears itself");
+        self.heard = heard;
+    }
+
+    /// How far the others had come when that was published last.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> &[(NodeId, LogIndex, bool)] {
+        &self.shown
+    }
+}
+
 impl Peer {
     /// The members of the cluster are to be these.
     pub(crate) fn on_list(&mut self, list: &Arc<MemberList>) {
@@ -103,6 +117,18 @@ impl Peer {
             (node, LogIndex(progress.map_or(0, |progress| progress.matched)), self.is_live(node))
         };
         others.map(progress).collect()
+    }
+
+    /// Whether a look at the members finds nothing to do or to publish as long as all others are heard of, and nothing
+    /// else is.
+    pub(super) fn shows_all_live(&self) -> bool {
+        let moving = &self.leadership.moving;
+        let now = self.progress_of_others();
+        let is_shown = |((node, matched, _), shown): (&(NodeId, LogIndex, bool), &_)| {
+            (*node, *matched, self.connections.is_up(*node)) == *shown && shown.2
+        };
+        let are_shown = now.len() == moving.shown.len() && now.iter().zip(&moving.shown).all(is_shown);
+        are_shown && moving.waits.is_none() && !moving.has_moved && self.has_settled()
     }
 
     /// Whether there is something to publish.

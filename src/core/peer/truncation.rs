@@ -16,7 +16,7 @@ use crate::types::{ApplyState, LogIndex, NodeId, Term};
 
 /// A leader looks this often whether its log may be truncated: seldom enough for a member that catches up slowly, which
 /// lets the log be truncated a little further each time.
-const TRUNCATE_CHECK_TICKS: u64 = 20;
+pub(super) const TRUNCATE_CHECK_TICKS: u64 = 20;
 
 /// What the truncation of a peer's log waits for.
 #[derive(Debug)]
@@ -102,12 +102,17 @@ impl Peer {
 
     /// Whether leaders look at the length of their logs on this tick.
     pub(super) fn is_log_length_due(&self) -> bool {
-        self.ticks_until_log_length() == TRUNCATE_CHECK_TICKS as usize
+        self.ticks_until_log_length() == TRUNCATE_CHECK_TICKS
     }
 
     /// In how many ticks they do so next.
-    pub(super) fn ticks_until_log_length(&self) -> usize {
-        (TRUNCATE_CHECK_TICKS - self.timer.ticks() % TRUNCATE_CHECK_TICKS) as usize
+    pub(super) fn ticks_until_log_length(&self) -> u64 {
+        TRUNCATE_CHECK_TICKS - self.timer.ticks() % TRUNCATE_CHECK_TICKS
+    }
+
+    /// Whether the log is no longer than it may be.
+    pub(super) fn has_short_log(&self) -> bool {
+        self.raw.store().retained_bytes() < 2 * self.options.log_retain_bytes
     }
 
     /// Proposes a truncation up to what every member has, if the log is longer than it needs to be. Also to be called
@@ -115,8 +120,7 @@ impl Peer {
     /// as many ticks as lie between two looks.
     pub(super) fn propose_truncation(&mut self) {
         let log = self.raw.store();
-        let is_short = log.retained_bytes() < 2 * self.options.log_retain_bytes;
-        if is_short || self.truncation.allowed > log.truncated().0 {
+        if self.has_short_log() || self.truncation.allowed > log.truncated().0 {
             return;
         }
         let index = log

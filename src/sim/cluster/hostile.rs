@@ -10,7 +10,6 @@ use raft::eraftpb::{EntryType, Message, MessageType};
 
 use super::Cluster;
 use crate::core::command::{Command, Operation};
-use crate::core::input::Input;
 use crate::core::membership::CONF_CHANGE_BYTES_MAX;
 use crate::core::peer::Peer;
 use crate::core::peer_status::{PeerStatus, Role};
@@ -106,7 +105,7 @@ impl Cluster {
     /// # Errors
     /// What happened instead, in words, when it was not refused or had any effect.
     pub(crate) fn throw_refused(&mut self, host: usize, message: &PeerMessage) -> Check {
-        let regions: Vec<_> = Input::of_message(message.clone()).map(|(region, _)| region).collect();
+        let regions = message.regions();
         let before = regions.iter().map(|region| self.refusals_and_status(host, *region)).collect::<Vec<_>>();
         self.throw(host, message)?;
         for (&region, before) in regions.iter().zip(before) {
