@@ -106,10 +106,17 @@ impl ApplyBacklog {
     /// True when the applier has more to do than may be added to.
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
-        let Counts { bytes, peers, .. } = &*self.backlog.0;
-        let (all, bound) = (bytes.load(Ordering::Relaxed), self.limits.store_backlog_bytes);
+        let (peers, bound) = (&self.backlog.0.peers, self.limits.store_backlog_bytes);
         let has_share = self.bytes > bound / peers.load(Ordering::Relaxed).max(1);
-        self.bytes > self.limits.backlog_bytes || (self.is_store_full() && has_share) || all > 2 * bound
+        self.bytes > self.limits.backlog_bytes
+            || (self.is_store_full() && has_share)
+            || self.is_full_for_all()
+    }
+
+    /// True when there is so much to do that no peer of the store may add to it.
+    #[must_use]
+    pub(crate) fn is_full_for_all(&self) -> bool {
+        self.backlog.0.bytes.load(Ordering::Relaxed) > 2 * self.limits.store_backlog_bytes
     }
 
     /// True when a leader's appends are to wait until the applier has done more.

@@ -95,6 +95,12 @@ impl ApplyProgress {
         self.backlog.is_full()
     }
 
+    /// Whether it has more to do than any peer of the store may add to.
+    #[must_use]
+    pub(crate) fn is_behind_for_all(&self) -> bool {
+        self.backlog.is_full_for_all()
+    }
+
     /// Whether a leader's appends are to wait until the applier has done more.
     #[must_use]
     pub(crate) fn has_enough(&self) -> bool {

@@ -5,14 +5,15 @@
 //!
 //! 1. A follower refuses votes for an election timeout after it heard its leader: raft's `check_quorum` and `pre_vote`,
 //!    on everywhere (`peer/options`); members compare election timeout and tick in their handshake. Nor may a late
-//!    answer of a higher term make it forget its leader (`Peer::on_raft_message`), as raft would have it.
+//!    answer of a higher term make it forget its leader (`Peer::on_raft_message`), as raft would have it. Of a peer at rest
+//!    the table says when it heard its leader, and the peer catches up before it sees a vote (`core/peers.rs`).
 //! 2. A lease ends before that election timeout does, by any two clocks: [`longest_lease`](crate::time::longest_lease),
 //!    to which `Config::check` keeps it. One tick is taken off for the ticks of the follower, whose first may be due
 //!    right after the message: no more, because a message is taken after all ticks that were due before it (rule 8),
 //!    and ticks that are forgotten after a pause only make its silence longer. After a start (rule 6) the first tick is
 //!    a whole one as well.
 //! 3. It begins when the proposal or the question left, never when the answer came: [`Lease::renew_by_commit`],
-//!    [`Lease::renew_by_read_index`]; the clock is read before the round's messages leave.
+//!    [`Lease::renew_by_read_index`], `Peer::ask_at_rest`; the clock is read before the round's messages leave.
 //! 4. It is Suspect before a TimeoutNow leaves, whose target skips rule 1: [`Lease::suspect`], called where messages
 //!    leave (`Peer::through_outbox`). Only the commit of a later proposal clears that: the logs of a quorum have grown
 //!    beyond the TimeoutNow then, and it can no longer make those members campaign, however late it comes (rule 5). For

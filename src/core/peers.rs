@@ -107,6 +107,11 @@ impl Peers {
         self.peers.iter_mut()
     }
 
+    /// All peers, for the last time: whatever state a failed round has left them in.
+    pub(crate) fn as_they_are(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.peers.iter_mut()
+    }
+
     /// Where the peer of `region` is.
     #[must_use]
     pub(crate) fn position(&self, region: RegionId) -> Option<usize> {
@@ -141,7 +146,7 @@ impl Peers {
         let tick = self.ticks + 1;
         let by_lease = now + self.pace.renews_ahead(tick);
         // While the engine is behind, peers that have nothing to do with it count for how long as well.
-        let all_wake = self.peers.first().is_some_and(Peer::is_behind);
+        let all_wake = self.peers.first().is_some_and(Peer::is_held_back_with_all);
         for at in 0..self.len() {
             let alarm = &self.alarms[at];
             let is_quiet = tick < alarm.tick && by_lease <= alarm.time && !all_wake;

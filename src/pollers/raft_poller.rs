@@ -240,7 +240,7 @@ impl RaftPoller {
         // A round that failed may have left some. The apply poller, which has failed too, tells their callers why.
         self.apply.tasks.push_all(std::mem::take(&mut state.io.tasks));
         deliver_rest(&mut state);
-        for peer in state.peers.values_mut() {
+        for peer in state.peers.as_they_are() {
             peer.abandon(unknown, refused)
                 .into_iter()
                 .for_each(|(completion, answer)| completion.answer(answer));

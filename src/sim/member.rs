@@ -420,7 +420,7 @@ impl Member {
         let answer = |(completion, answer): Answer| completion.answer(answer);
         // Writes that are in the engine are answered with their result: the apply poller finishes its current batch.
         reported.into_iter().chain(written.into_iter().flat_map(|batch| batch.answers)).for_each(answer);
-        peers.values_mut().flat_map(|peer| peer.abandon(&unknown, &refused)).for_each(answer);
+        peers.as_they_are().flat_map(|peer| peer.abandon(&unknown, &refused)).for_each(answer);
         inputs.into_iter().for_each(|(_, input)| input.refuse(&refused));
         appliers.queue(tasks);
         appliers.abandon().for_each(|completion| completion.answer(Err(unknown.clone())));

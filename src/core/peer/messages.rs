@@ -146,8 +146,13 @@ impl Peer {
     }
 
     /// The applier has more to do than this peer may add to.
-    pub(in crate::core) fn is_behind(&self) -> bool {
+    pub(super) fn is_behind(&self) -> bool {
         self.apply.is_behind()
+    }
+
+    /// The applier has more to do than any peer of the store may add to, also one that has nothing to do with it.
+    pub(in crate::core) fn is_held_back_with_all(&self) -> bool {
+        self.apply.is_behind_for_all()
     }
 
     /// Never, unless a fault is planted.
