@@ -395,7 +395,7 @@ impl Inner {
             let due = Due::within(timeout, CallKind::Write, &[region]);
             let (data, deadline) = (data.clone(), due.deadline);
             let completion = open(permit, due)?;
-            self.push(region, Input::Write(CallerWrite { data, deadline, completion }))
+            self.push(region, Input::Write(CallerWrite { data, deadline, completion, was_proposed: false }))
         });
         match pushed {
             Ok(()) => Ok(data),

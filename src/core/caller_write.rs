@@ -17,4 +17,6 @@ pub(crate) struct CallerWrite {
     pub deadline: Timestamp,
     /// Its answer.
     pub completion: Completion,
+    /// PROPOSED was reported: it was in this member's log, and another leader's entry took its place.
+    pub was_proposed: bool,
 }

@@ -263,6 +263,12 @@ impl PeerLog {
         self.cache.get(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 
+    /// From here on the log is in memory.
+    #[must_use]
+    pub(crate) fn first_cached(&self) -> LogIndex {
+        self.cache.front().map_or(self.state.last.0.next(), |entry| LogIndex(entry.index))
+    }
+
     fn read_cached(&self, low: u64, high: u64, max_bytes: u64) -> Vec<Entry> {
         let first = self.cache.front().expect("the caller saw it").index;
         let range = (low - first) as usize..(high - first) as usize;

@@ -197,6 +197,7 @@ impl Peer {
         asked
             || awaits_own_term
             || self.awaits_fence()
+            || self.writes.forwarder.awaits_own_log()
             || self.writes.forwarder.holds_verdicts()
             || !self.apply.is_replayed()
             || !self.incoming.held.is_empty()
@@ -305,6 +306,7 @@ impl Peer {
             || self.outbox.has_any()
             || self.writes.attempts.has_messages()
             || self.has_pending()
+            || self.has_to_resend()
             || !self.reading.reads.is_empty()
             || self.leadership.transfer.is_some()
             || self.is_stalled()

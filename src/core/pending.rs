@@ -1,7 +1,7 @@
 //! Writes that are in no log yet.
 //!
 //! Owns the queue in which a peer's writes wait to be proposed or forwarded, and the count of the bytes that other
-//! members have in it. What always holds: writes leave in the order in which they came, except those that come back
+//! members have in it. What always holds: writes of one member leave in the order in which they came, except those that come back
 //! because they certainly are in no log - refused by a leader, overwritten, not met behind the fence - which go before
 //! anything newer.
 
@@ -33,8 +33,8 @@ impl Pending {
     /// A write of a caller of this member.
     #[must_use]
     pub(crate) fn of_caller(propose: CallerWrite) -> Self {
-        let CallerWrite { data, deadline, completion } = propose;
-        Self { data, deadline, requester: Requester::Caller(completion), was_proposed: false }
+        let CallerWrite { data, deadline, completion, was_proposed } = propose;
+        Self { data, deadline, requester: Requester::Caller(completion), was_proposed }
     }
 
     /// A write that another member forwarded, and whose deadline it watches.
@@ -132,6 +132,21 @@ impl PendingWrites {
         }
         assert!(!self.writes.is_empty() || self.forwarded_bytes == 0, "what has left is not counted");
         taken
+    }
+
+    /// As [`start_some`](Self::start_some), of the writes of other members alone.
+    pub(crate) fn start_followers(&mut self, bytes_max: usize) -> Vec<Pending> {
+        let mut theirs = Self::default();
+        self.take_of_followers().into_iter().for_each(|write| theirs.push(write));
+        let taken = theirs.start_some(bytes_max, 0);
+        self.push_before(theirs.take_all().into_iter());
+        taken
+    }
+
+    /// Whether writes of other members wait.
+    #[must_use]
+    pub(crate) fn has_of_followers(&self) -> bool {
+        self.writes.iter().any(|write| write.forwarded_as().is_some())
     }
 
     /// Takes everything.

@@ -130,6 +130,14 @@ faults! {
     OlderAttemptRefusesNewer,
     /// Verdicts on forwarded writes are told as they come.
     VerdictsOutOfOrder,
+    /// A leader proposes what is sent to it again, whatever its log has.
+    ResendWithoutASearch,
+    /// What a leader refuses goes again at once, though it may be in a log from earlier terms.
+    RefusedResendGoesAgain,
+    /// A member that votes in a term of which it knew the leader takes the candidate for one that may win.
+    LosersAreSentWrites,
+    /// What is sent again is looked for only in what the leader has not applied.
+    SearchAboveTheApplied,
     /// A former leader tells another member of a position at which its write does not stand.
     OverwrittenWriteAnswered,
     /// A member takes the verdict on a write of an earlier boot for that on its own of the same number.

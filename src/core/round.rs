@@ -304,6 +304,7 @@ fn advance(
 }
 
 fn send(messages: Vec<PeerMessage>, io: &mut dyn RoundIo) {
+    assert!(messages.iter().all(|message| message.from() != message.to()), "nobody speaks to itself");
     if !messages.is_empty() {
         io.send(messages);
     }

@@ -130,5 +130,5 @@ fn with_entry(raft: &mut Message, at: u64, change: impl FnOnce(&mut Entry)) -> b
 /// A forwarded write to the current leader, in a fresh attempt starting at `first`, so that only its payload can be
 /// invalid.
 pub(crate) fn fresh_forward(from: NodeId, to: NodeId, term: Term, first: u64, write: Bytes) -> Forward {
-    Forward { from, to, boot: u64::MAX, term, attempt: first, first, writes: vec![write] }
+    Forward { from, to, boot: u64::MAX, term, attempt: first, first, resend: None, writes: vec![write] }
 }

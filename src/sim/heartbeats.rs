@@ -184,7 +184,12 @@ impl Three {
             let mut builder = CommandBuilder::default();
             let key = [b'a' + (region.get() - 1) as u8];
             builder.push(Operation::Put { key: &key, value: &random.below(1 << 40).to_le_bytes() });
-            Input::Write(CallerWrite { data: builder.seal(BOOTSTRAP_EPOCH.version), deadline, completion })
+            Input::Write(CallerWrite {
+                data: builder.seal(BOOTSTRAP_EPOCH.version),
+                deadline,
+                completion,
+                was_proposed: false,
+            })
         } else {
             Input::Read(Read { deadline, completion, min_index: LogIndex(0) })
         };

@@ -97,7 +97,12 @@ impl Net {
         builder.push(Operation::Put { key: b"x", value });
         let data = builder.seal(BOOTSTRAP_EPOCH.version);
         let deadline = self.local(at) + Duration::from_secs(5);
-        self.members[at].feed(Input::Write(CallerWrite { data, deadline, completion: waiter.completion() }));
+        self.members[at].feed(Input::Write(CallerWrite {
+            data,
+            deadline,
+            completion: waiter.completion(),
+            was_proposed: false,
+        }));
         self.settle();
         waiter.wait(Duration::ZERO).is_some_and(|answer| answer.is_ok())
     }

@@ -125,6 +125,15 @@ fn scripts_detect_the_planted_faults_they_cover() {
         (Fault::ForceOfShorterLogsObeyed, "a_late_timeout_now_breaks_no_lease_through_a_third_member"),
         (Fault::LeaseConfirmedByShorterLogs, "after_a_timeout_now_only_logs_that_have_grown_confirm_a_lease"),
         (Fault::OlderAttemptRefusesNewer, "an_answer_of_an_older_attempt_refuses_nothing_of_a_newer_one"),
+        (Fault::LosersAreSentWrites, "a_late_question_of_a_candidate_that_lost_gets_no_writes"),
+        (
+            Fault::ResendWithoutASearch,
+            "what_was_sent_to_the_last_leader_goes_with_the_vote_and_into_the_log_once",
+        ),
+        (
+            Fault::RefusedResendGoesAgain,
+            "a_leader_that_cannot_look_far_enough_back_refuses_what_is_sent_again",
+        ),
         (Fault::RefusedWriteGoesBehind, "what_raft_does_not_take_at_once_keeps_its_order"),
         (
             Fault::LostEndIgnored,

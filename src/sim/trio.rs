@@ -174,7 +174,8 @@ impl Trio {
     pub(crate) fn propose(&mut self, node: u64, region: RegionId, data: Bytes) -> Arc<Waiter> {
         let waiter = Arc::new(Waiter::default());
         let (deadline, completion) = (self.now + TIMEOUT, waiter.completion());
-        self.member(node).feed_to(region, Input::Write(CallerWrite { data, deadline, completion }));
+        self.member(node)
+            .feed_to(region, Input::Write(CallerWrite { data, deadline, completion, was_proposed: false }));
         self.settle();
         waiter
     }

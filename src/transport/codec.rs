@@ -70,6 +70,8 @@ const ANSWER: u8 = 65;
 const HEARTBEATS: u8 = 66;
 /// The type of answers to heartbeats.
 const HEARTBEAT_ANSWERS: u8 = 67;
+/// The type of writes that are forwarded again.
+const RESEND: u8 = 68;
 
 /// Entry types by their number on the wire.
 const ENTRY_TYPES: [EntryType; 3] =
@@ -147,7 +149,7 @@ pub(crate) fn encode(message: &PeerMessage, protocol: Protocol, out: &mut Vec<u8
             heartbeat_codec::put_heartbeats(message.region, they, out);
         }
         Body::Forward(forward) => {
-            out.push(FORWARD);
+            out.push(if forward.resend.is_some() { RESEND } else { FORWARD });
             forward_codec::put_forward(forward, out);
         }
         Body::ForwardAnswer(answer) => {
@@ -297,7 +299,9 @@ fn read_message(
     let region = RegionId(cursor.varint()?);
     let epoch = RegionEpoch { conf_ver: cursor.varint()?, version: cursor.varint()? };
     let body = match cursor.byte()? {
-        FORWARD => Body::Forward(forward_codec::read_forward(&mut cursor, entries_left)?),
+        kind @ (FORWARD | RESEND) => {
+            Body::Forward(forward_codec::read_forward(&mut cursor, kind == RESEND, entries_left)?)
+        }
         ANSWER => Body::ForwardAnswer(forward_codec::read_answer(&mut cursor, protocol, entries_left)?),
         kind @ (HEARTBEATS | HEARTBEAT_ANSWERS) => {
             let kind = if kind == HEARTBEATS { HeartbeatKind::Heartbeat } else { HeartbeatKind::Answer };

@@ -5,23 +5,22 @@
 //!
 //! ```text
 //! forward  to, from, boot u64, term, attempt, first, count, { data }*
+//! resend   to, from, boot u64, term, attempt, first, first of the attempt, above, behind, count, { data }*
 //! answer   to, from, boot u64, attempt, refused u8 { first, code }, count, { verdict }*
 //! ```
 //! Verdicts are those of [`verdict_codec`](super::verdict_codec).
-
-use std::mem::size_of;
 
 use bytes::{Bytes, BytesMut};
 
 use super::protocol::Protocol;
 use super::verdict_codec::{self, number_of, read_code};
 use super::wire::{CodecError, Cursor, SHARED_BYTES_MIN, put_bytes, put_varint, read_count};
-use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
-use crate::types::{NodeId, Term};
+use crate::core::forwarding::{Forward, ForwardAnswer, Refused, Resend};
+use crate::types::{LogIndex, NodeId, Term};
 
 /// The memory behind a [`Forward`]; its encoding is never longer than this and the struct.
 pub(super) fn forward_bytes(forward: &Forward) -> usize {
-    forward.writes.iter().map(|data| size_of::<Bytes>() + data.len()).sum()
+    forward.weight_bytes()
 }
 
 /// The memory behind a [`ForwardAnswer`]; its encoding is never longer than this and the struct.
@@ -30,13 +29,17 @@ pub(super) fn answer_bytes(answer: &ForwardAnswer) -> usize {
 }
 
 pub(super) fn put_forward(forward: &Forward, out: &mut Vec<u8>) {
-    let Forward { from, to, boot, term, attempt, first, writes } = forward;
+    let Forward { from, to, boot, term, attempt, first, resend, writes } = forward;
     put_varint(out, to.get());
     put_varint(out, from.get());
     out.extend_from_slice(&boot.to_le_bytes());
-    for number in [term.get(), *attempt, *first, writes.len() as u64] {
+    for number in [term.get(), *attempt, *first] {
         put_varint(out, number);
     }
+    if let Some(Resend { first, above, behind }) = resend {
+        [*first, above.get(), *behind].into_iter().for_each(|number| put_varint(out, number));
+    }
+    put_varint(out, writes.len() as u64);
     writes.iter().for_each(|data| put_bytes(out, data));
 }
 
@@ -55,10 +58,19 @@ pub(super) fn put_answer(answer: &ForwardAnswer, protocol: Protocol, out: &mut V
     verdicts.iter().for_each(|verdict| verdict_codec::put_verdict(verdict, protocol, out));
 }
 
-pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) -> Result<Forward, CodecError> {
+pub(super) fn read_forward(
+    cursor: &mut Cursor<'_>,
+    is_resend: bool,
+    entries_left: &mut usize,
+) -> Result<Forward, CodecError> {
     let (to, from) = (NodeId(cursor.varint()?), NodeId(cursor.varint()?));
     let boot = cursor.u64()?;
     let (term, attempt, first) = (Term(cursor.varint()?), cursor.varint()?, cursor.varint()?);
+    let mut resend = None;
+    if is_resend {
+        let (first, above, behind) = (cursor.varint()?, LogIndex(cursor.varint()?), cursor.varint()?);
+        resend = Some(Resend { first, above, behind });
+    }
     let count = read_count(cursor, 1, entries_left)?;
     // The vector grows with the writes that are really there: a wrong count costs nothing.
     let mut writes = Vec::with_capacity(count.min(256));
@@ -66,7 +78,7 @@ pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) ->
         writes.push(cursor.bytes()?);
     }
     copy_small(&mut writes);
-    Ok(Forward { from, to, boot, term, attempt, first, writes })
+    Ok(Forward { from, to, boot, term, attempt, first, resend, writes })
 }
 
 pub(super) fn read_answer(
@@ -155,13 +167,16 @@ mod tests {
     }
 
     prop_compose! {
-        fn forward()(numbers in vec(any::<u64>(), 6), data in vec(vec(any::<u8>(), 0..40), 0..6)) -> Body {
+        fn forward()(numbers in vec(any::<u64>(), 6), resend in option::of((any::<u64>(), any::<u64>(), any::<u64>())),
+            data in vec(vec(any::<u8>(), 0..40), 0..6)) -> Body {
             let [from, to, boot, term, attempt, first] = numbers[..] else {
                 unreachable!("six numbers")
             };
             let writes = data.into_iter().map(Bytes::from).collect();
             let (from, to, term) = (NodeId(from), NodeId(to), Term(term));
-            Body::Forward(Forward { from, to, boot, term, attempt, first, writes })
+            let resend =
+                resend.map(|(first, above, behind)| Resend { first, above: LogIndex(above), behind });
+            Body::Forward(Forward { from, to, boot, term, attempt, first, resend, writes })
         }
     }
 

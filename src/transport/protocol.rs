@@ -10,7 +10,7 @@
 //! | 4 | 0 | the hello tells no level; verdicts tell a position and nothing else |
 //! | 5 | 1 and later, in the hello | the hello tells no purpose: every connection carries messages |
 //! | 6 | 1 and later, in the hello | the hello announces no address, and nobody asks to join |
-//! | 7 | 1 and later, in the hello | a connection may be for messages, a raft snapshot, or to join |
+//! | 7 | 1 and later, in the hello | a connection may be for messages, a raft snapshot, or to join; forwarded writes may be sent again |
 
 use super::wire::CodecError;
 use crate::core::command::{is_conditional, is_level, is_members};
@@ -71,8 +71,8 @@ impl Protocol {
     /// nothing else to it; this is the last check.
     pub(super) fn check(self, message: &PeerMessage) -> Result<(), CodecError> {
         let is_newer = match self {
-            Self::Four => is_newer_than_four(message),
-            Self::Five | Self::Six => has_data(message, is_members),
+            Self::Four => is_newer_than_four(message) || is_resend(message),
+            Self::Five | Self::Six => has_data(message, is_members) || is_resend(message),
             Self::Seven => false,
         };
         if is_newer { Err(CodecError::Newer) } else { Ok(()) }
@@ -86,6 +86,10 @@ fn has_data(message: &PeerMessage, is_such: fn(&[u8]) -> bool) -> bool {
         Body::Forward(forward) => forward.writes.iter().any(|data| is_such(data)),
         Body::ForwardAnswer(_) | Body::Heartbeats(_) => false,
     }
+}
+
+fn is_resend(message: &PeerMessage) -> bool {
+    matches!(&message.body, Body::Forward(forward) if forward.resend.is_some())
 }
 
 fn is_newer_than_four(message: &PeerMessage) -> bool {

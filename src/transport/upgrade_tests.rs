@@ -181,7 +181,7 @@ fn carrying(data: Bytes) -> [PeerMessage; 2] {
     let mut append = append(1, 2, 1);
     append.raft_mut().entries = vec![Entry { data: data.clone(), ..Entry::default() }].into();
     let (from, to, term) = (NodeId(1), NodeId(2), Term(6));
-    let forward = Forward { from, to, boot: 1, term, attempt: 1, first: 1, writes: vec![data] };
+    let forward = Forward { from, to, boot: 1, term, attempt: 1, first: 1, resend: None, writes: vec![data] };
     [append, of_first_region(Body::Forward(forward))]
 }
 

@@ -44,9 +44,10 @@ fn the_page_of_failures_is_generated_from_the_table_of_codes() {
          A call is answered at most 10 milliseconds after its deadline (`NO_LEADER`, `DEADLINE_BEFORE_START`,\n\
          `TIMEOUT`, `READ_TIMEOUT`), plus the time the machine takes to schedule a thread, even while a disk hangs,\n\
          an engine stalls or there is no leader. A write that was in no log by then never will be; the outcome of\n\
-         one that was, or was sent to the leader, is unknown.\n\n\
-         A change of leader by itself leaves no outcome unknown: the member that was called finds out whether the\n\
-         write is in the log, forwards it to the next leader if it certainly is not, and applies it once. So\n\
+         one that was, or was sent to the leader, or to the member that is about to become it, is unknown.\n\n\
+         A change of leader by itself leaves no outcome unknown: the member that was called sends the\n\
+         write to the next leader, which proposes what its log does not have, or finds out first that it is in no\n\
+         log, and it is applied once. So\n\
          *unknown* results only from a deadline, a cancellation, a shutdown or a failure of this store, and from a\n\
          transfer of state: a member that was far behind takes over another one's data instead of the log entries\n\
          that would have told. A process that exits loses its answers: after a restart, check for the effects of a\n\

@@ -5,7 +5,8 @@
 //! accepted is proposed in this term unless the term ends first; after a refusal nothing is accepted until the next
 //! attempt, which a member begins when it has heard of the refusal, so that no write overtakes another. Within a term
 //! nothing is forgotten of a boot that may be heard of again. What was accepted and is not decided, and the answers
-//! that have not left, outlive the term: a former leader still tells what became of them. The member's side is
+//! that have not left, outlive the term: a former leader still tells what became of them. What is sent again and stands
+//! in the log is neither proposed nor answered: its member finds it there. The member's side is
 //! [`forwarder`](super::forwarder).
 
 use std::ops::Range;
@@ -14,9 +15,9 @@ use bytes::Bytes;
 
 use crate::completion::Reply;
 use crate::core::boots::Boots;
-use crate::core::forwarding::{Forward, ForwardAnswer, Origin, Refused, RequestId, Verdict};
+use crate::core::forwarding::{Forward, ForwardAnswer, Origin, Refused, RequestId, Resend, Verdict};
 use crate::core::planted::{self, Fault};
-use crate::error::{Code, Refusal, Result};
+use crate::error::{Code, Refusal};
 use crate::types::{NodeId, Term};
 
 /// Verdicts in one answer.
@@ -27,7 +28,7 @@ const VERDICTS_WITH_RESULTS_MAX: usize = 256;
 const RESULT_BYTES_MAX: usize = 512 * 1024;
 
 /// A refusal because something before it got lost. There is no error code for that, and callers see none: a member
-/// sends again whatever was refused with a code other than `UNSUPPORTED`.
+/// sends again whatever was refused with a code other than `UNSUPPORTED`, or waits for the fence.
 const GAP: Code = Code::NotLeader;
 
 /// The newest attempt of one boot of a member.
@@ -38,14 +39,30 @@ struct Attempt {
     expected: u64,
     /// Why it is over, once something was refused.
     over: Option<Code>,
+    /// Its numbers that the log has from earlier terms, by rising numbers.
+    logged: Vec<u64>,
 }
 
 impl Attempt {
-    /// Whether writes of these numbers are taken, as far as they were not accepted before; none when all of them were.
-    fn judge(&self, numbers: Range<u64>, willing: Willingness) -> Option<Willingness> {
+    /// `resent` is the first number of what is sent again, and what of it the log has.
+    fn begin(id: u64, resent: Option<(u64, Result<Vec<u64>, Code>)>) -> Self {
+        let Some((first, logged)) = resent else {
+            return Self { id, expected: id, over: None, logged: Vec::new() };
+        };
+        let over = logged.as_ref().err().copied();
+        Self { id, expected: first, over, logged: logged.unwrap_or_default() }
+    }
+
+    fn is_logged(&self, number: u64) -> bool {
+        self.logged.binary_search(&number).is_ok()
+    }
+
+    /// Whether writes of these numbers are taken, as far as they were not accepted before; none when all of them were. Of
+    /// the attempt, `behind` is the number behind those that were sent before.
+    fn judge(&self, behind: u64, numbers: Range<u64>, willing: Willingness) -> Option<Willingness> {
         match self.over {
             Some(code) => Some(Err(code)),
-            None if numbers.start > self.expected => Some(Err(GAP)),
+            None if behind > self.expected => Some(Err(GAP)),
             None if numbers.end <= self.expected => None,
             None => Some(willing),
         }
@@ -59,7 +76,7 @@ impl Attempt {
 }
 
 /// Whether something is taken, or why not.
-type Willingness = std::result::Result<(), Code>;
+type Willingness = Result<(), Code>;
 
 /// See the module.
 #[derive(Debug)]
@@ -89,8 +106,8 @@ impl Attempts {
         self.attempts.check_invariants();
         assert!(self.answers.is_empty(), "answers leave in their round");
         assert!(self.term.is_some() || self.attempts.is_empty(), "nothing is accepted outside a term");
-        let is_ordered = |attempt: &Attempt| attempt.expected >= attempt.id;
-        assert!(self.attempts.values().all(is_ordered), "an attempt begins with its number");
+        let is_ordered = |attempt: &Attempt| attempt.logged.is_sorted_by(|one, next| one < next);
+        assert!(self.attempts.values().all(is_ordered), "the log has a number once");
     }
 
     /// The term in which writes are accepted, if they are.
@@ -108,42 +125,59 @@ impl Attempts {
     }
 
     /// The writes of `forward`, of a member's boot number `count`, to propose in this term. `willing` says why none can
-    /// be; those that `is_fit` turns down never can.
+    /// be; those that `is_fit` turns down never can. `search` finds which numbers of the member the log has, or says why it
+    /// cannot.
     pub(crate) fn accept(
         &mut self,
         forward: Forward,
         count: u64,
         willing: Willingness,
         is_fit: impl Fn(&Bytes) -> bool,
+        search: impl FnOnce(Origin, Resend) -> Result<Vec<u64>, Code>,
     ) -> Vec<(RequestId, Bytes)> {
-        let Forward { from: node, boot, term, attempt: id, first, writes, .. } = forward;
+        let Forward { from: node, boot, term, attempt: id, first, resend, writes, .. } = forward;
         let Some(end) = first.checked_add(writes.len() as u64) else { return Vec::new() };
         if self.term != Some(term) {
             // Its member finds out by itself what became of it.
             return Vec::new();
         }
+        let begin = resend.map_or(id, |resend| resend.first);
+        let behind = resend.map_or(first, |resend| resend.behind);
+        let origin = Origin { node, boot };
         let Some(attempt) = self.attempts.entry(node, count, boot) else { return Vec::new() };
-        if attempt.id < id {
-            *attempt = Attempt { id, expected: id, over: None };
+        if !(begin..=first).contains(&behind) || begin > id {
+            return Vec::new();
         }
-        if attempt.id != id || first < id {
+        if attempt.id < id {
+            // What was accepted in this term it does not search for: a member sends again before it sends anything else.
+            let is_first = attempt.id == 0;
+            let found = |resend| if is_first { search(origin, resend) } else { Err(GAP) };
+            *attempt = Attempt::begin(id, resend.map(|resend| (resend.first, found(resend))));
+        }
+        if attempt.id != id {
             return Vec::new();
         }
         if planted::has(Fault::RefusedAttemptGoesOn) {
             attempt.over = None;
         }
-        let Some(mut taken) = attempt.judge(first..end, willing) else { return Vec::new() };
+        let Some(mut taken) = attempt.judge(behind, first..end, willing) else { return Vec::new() };
         let (mut accepted, expected) = (Vec::new(), attempt.expected);
         let fresh = writes.into_iter().zip(first..).filter(|(_, number)| *number >= expected);
         for (data, number) in fresh {
-            if taken.is_ok() && !is_fit(&data) {
+            let is_logged = attempt.is_logged(number);
+            if taken.is_ok() && !is_logged && !is_fit(&data) {
                 taken = Err(Code::Unsupported);
             }
             if taken.is_err() {
                 break;
             }
             attempt.expected = number + 1;
-            accepted.push((RequestId { origin: Origin { node, boot }, number }, data));
+            if !is_logged {
+                accepted.push((RequestId { origin, number }, data));
+            }
+        }
+        if attempt.logged.last().is_some_and(|last| *last < attempt.expected) {
+            attempt.logged = Vec::new();
         }
         assert!(attempt.expected >= expected, "a number is accepted once");
         self.in_flight += accepted.len() as u64;
@@ -167,7 +201,7 @@ impl Attempts {
     }
 
     /// The outcome of an accepted write is known.
-    pub(crate) fn answer(&mut self, id: RequestId, outcome: Result<Reply>) {
+    pub(crate) fn answer(&mut self, id: RequestId, outcome: crate::error::Result<Reply>) {
         assert!(self.in_flight > 0, "what is answered was accepted");
         self.in_flight -= 1;
         let Origin { node, boot } = id.origin;
@@ -182,6 +216,11 @@ impl Attempts {
     #[must_use]
     pub(crate) fn has_messages(&self) -> bool {
         !self.answers.is_empty()
+    }
+
+    /// Answers to this member.
+    pub(crate) fn take_answers_to(&mut self, node: NodeId) -> Vec<ForwardAnswer> {
+        self.answers.extract_if(.., |answer| answer.to == node).collect()
     }
 
     /// Answers to send.
@@ -226,6 +265,7 @@ fn has_room_for(answer: &ForwardAnswer, verdict: &Verdict) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::LogIndex;
 
     const COUNT: u64 = 3;
 
@@ -238,11 +278,11 @@ mod tests {
     fn forward(attempt: u64, first: u64, writes: usize) -> Forward {
         let writes = vec![Bytes::from_static(b"w"); writes];
         let (from, to) = (NodeId(2), NodeId(1));
-        Forward { from, to, boot: 42, term: Term(7), attempt, first, writes }
+        Forward { from, to, boot: 42, term: Term(7), attempt, first, resend: None, writes }
     }
 
     fn accepted(attempts: &mut Attempts, forward: Forward) -> Vec<u64> {
-        let accepted = attempts.accept(forward, COUNT, Ok(()), |_| true);
+        let accepted = attempts.accept(forward, COUNT, Ok(()), |_| true, |_, _| Ok(vec![]));
         accepted.iter().map(|(id, _)| id.number).collect()
     }
 
@@ -301,7 +341,11 @@ mod tests {
         let mut attempts = attempts();
         accepted(&mut attempts, forward(1, 1, 2));
 
-        assert!(attempts.accept(forward(1, 2, 2), COUNT, Err(Code::Overloaded), |_| true).is_empty());
+        assert!(
+            attempts
+                .accept(forward(1, 2, 2), COUNT, Err(Code::Overloaded), |_| true, |_, _| Ok(vec![]))
+                .is_empty()
+        );
 
         assert_eq!(refused(&mut attempts), Some((1, 3)));
     }
@@ -312,10 +356,54 @@ mod tests {
         let mut mixed = forward(1, 1, 3);
         mixed.writes[1] = Bytes::from_static(b"unfit");
 
-        let accepted = attempts.accept(mixed, COUNT, Ok(()), |data| data.len() == 1);
+        let accepted = attempts.accept(mixed, COUNT, Ok(()), |data| data.len() == 1, |_, _| Ok(vec![]));
 
         assert_eq!(accepted.len(), 1);
         assert_eq!(refused(&mut attempts), Some((1, 2)));
+    }
+
+    /// Numbers from 3 on, under the attempt 9, of which the log has these.
+    fn resent(
+        attempts: &mut Attempts,
+        (first, writes, behind): (u64, usize, u64),
+        logged: &[u64],
+    ) -> Vec<u64> {
+        let resend = Some(Resend { first: 3, above: LogIndex(5), behind });
+        let message = Forward { resend, ..forward(9, first, writes) };
+        let accepted = attempts.accept(message, COUNT, Ok(()), |_| true, |_, _| Ok(logged.to_vec()));
+        accepted.iter().map(|(id, _)| id.number).collect()
+    }
+
+    #[test]
+    fn what_is_sent_again_and_stands_in_the_log_is_not_proposed() {
+        let mut attempts = attempts();
+
+        assert_eq!(resent(&mut attempts, (3, 3, 3), &[3, 4]), [5]);
+        assert_eq!(resent(&mut attempts, (3, 3, 3), &[]), [0; 0]);
+        assert_eq!(resent(&mut attempts, (7, 1, 6), &[]), [7], "6 stands for nothing any more");
+        assert_eq!(resent(&mut attempts, (10, 1, 8), &[]), [10], "the next write");
+        assert_eq!((attempts.in_flight(), refused(&mut attempts)), (3, None));
+    }
+
+    #[test]
+    fn of_what_is_sent_again_nothing_gets_lost_unnoticed() {
+        let mut attempts = attempts();
+        resent(&mut attempts, (3, 1, 3), &[]);
+
+        assert!(resent(&mut attempts, (7, 1, 6), &[]).is_empty(), "4 and 5 are missing");
+        assert_eq!(refused(&mut attempts), Some((9, 4)));
+    }
+
+    #[test]
+    fn a_leader_that_cannot_search_its_log_takes_nothing_that_is_sent_again() {
+        let mut attempts = attempts();
+        let resend = Some(Resend { first: 3, above: LogIndex(5), behind: 3 });
+        let message = Forward { resend, ..forward(9, 3, 2) };
+
+        let accepted = attempts.accept(message, COUNT, Ok(()), |_| true, |_, _| Err(Code::NotLeader));
+
+        assert!(accepted.is_empty());
+        assert_eq!(refused(&mut attempts), Some((9, 3)));
     }
 
     #[test]
@@ -341,7 +429,7 @@ mod tests {
     #[test]
     fn verdicts_travel_together_and_refusals_of_two_attempts_do_not() {
         let mut attempts = attempts();
-        for (id, _) in attempts.accept(forward(1, 1, 2), COUNT, Ok(()), |_| true) {
+        for (id, _) in attempts.accept(forward(1, 1, 2), COUNT, Ok(()), |_| true, |_, _| Ok(vec![])) {
             attempts.answer(id, Ok(Reply::default()));
         }
         accepted(&mut attempts, forward(1, 5, 1));

@@ -1,20 +1,26 @@
 //! What members say to each other about writes that one forwards to the leader.
 //!
-//! Owns the two messages. What always holds: a member numbers what it forwards, and never gives a number twice; an
-//! *attempt* is a stream of numbers without a gap, to one leader in one term; the leader accepts each number once, in
-//! order, and nothing at all in another term. A refusal ends the attempt: nothing from the refused number on was
-//! accepted, or ever will be. The next attempt begins when the member has heard of it, with what was refused. An answer
-//! may get lost: a lost refusal is sent again when the member asks, and the outcomes of its writes a member finds in
-//! its own log, by their [`tags`]. The member's side is [`forwarder`], at the [`pace`] that its leader can follow; the
-//! leader's is [`attempts`].
+//! Owns the two messages. What always holds: a member numbers what it forwards, and never gives a number to two writes;
+//! an *attempt* is a stream of numbers in order, to one leader in one term, of which none gets lost unnoticed; the leader
+//! accepts each number once, in order, and nothing at all in another term. A refusal ends the attempt: nothing from the
+//! refused number on was accepted, or ever will be. The next attempt begins when the member has heard of it, with what was
+//! refused. An answer may get lost: a lost refusal is sent again when the member asks, and the outcomes of its writes a
+//! member finds in its own log, by their [`tags`]. The member's side is [`forwarder`], at the [`pace`] that its leader can
+//! follow; the leader's is [`attempts`].
 //!
-//! The *fence* of a write is the first entry of a later term than the one in which it was sent, once this member has
-//! applied it. Terms never fall in a log, so a write that the member has not met by then is in no log, and never will
-//! be.
+//! When another member comes to lead, what is undecided may be in its log, or not. It is sent again under the same
+//! numbers (a [`Resend`]), and the leader proposes what its log does not have. So no log ever has a number of a member
+//! twice: a leader adds a number that its log has not, and all logs are beginnings of what leaders had.
+//!
+//! Where a leader cannot look, the member waits for the fence. The *fence* of a write is the first entry of a later term
+//! than those in which it was sent, once this member has applied it. Terms never fall in a log, so a write that the member
+//! has not met by then is in no log, and never will be.
 
 pub(crate) mod attempts;
+pub(crate) mod early;
 pub(crate) mod forwarder;
 pub(crate) mod pace;
+pub(crate) mod search;
 pub(crate) mod tags;
 
 use bytes::Bytes;
@@ -22,7 +28,7 @@ use bytes::Bytes;
 use crate::completion::Reply;
 use crate::effects::OpResult;
 use crate::error::{Code, Refusal};
-use crate::types::{NodeId, Term};
+use crate::types::{LogIndex, NodeId, Term};
 
 /// Writes of an attempt, numbered from `first` on without a gap.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,12 +41,34 @@ pub struct Forward {
     pub boot: u64,
     /// The term in which this is to be proposed, or never.
     pub term: Term,
-    /// The attempt: its first number.
+    /// The attempt: its first number, unless it is a [`Resend`].
     pub attempt: u64,
     /// Number of the first write here.
     pub first: u64,
+    /// Set in all messages of an attempt that sends writes again.
+    pub(crate) resend: Option<Resend>,
     /// Encoded commands. None at all asks whether everything before `first` has arrived.
     pub writes: Vec<Bytes>,
+}
+
+impl Forward {
+    /// About how much its writes take.
+    #[must_use]
+    pub(crate) fn weight_bytes(&self) -> usize {
+        self.writes.iter().map(|data| size_of::<Bytes>() + data.len()).sum()
+    }
+}
+
+/// Of an attempt that sends writes again, under their numbers, which may be in the leader's log from earlier terms. The
+/// leader proposes those of them that are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resend {
+    /// The first number of the attempt. The attempt itself has a number that no write has.
+    pub first: u64,
+    /// Up to here the member has applied the log, and met none of them.
+    pub above: LogIndex,
+    /// Numbers from here up to the first of the message stand for nothing any more.
+    pub behind: u64,
 }
 
 /// What became of forwarded writes.

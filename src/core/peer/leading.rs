@@ -4,7 +4,8 @@
 //! belongs to, in the round in which it ends; proposals outlive it.
 
 use bytes::Bytes;
-use raft::{INVALID_ID, ProgressState};
+use raft::eraftpb::{Message, MessageType};
+use raft::{INVALID_ID, Progress, ProgressState, StateRole};
 
 use super::moving::Moving;
 use super::sending::Sending;
@@ -15,6 +16,7 @@ use crate::core::proposals::Proposal;
 use crate::core::transfer::{CurrentLeader, Transfer, TransferRequest};
 use crate::core::windows::Windows;
 use crate::error::{Code, Error};
+use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId, Term};
 
 /// A member that lacks more entries than this is no good leader to be.
@@ -36,6 +38,17 @@ pub(super) struct Leadership {
     /// The peer does not rest on the next tick, although it has no part in this round.
     pub(super) looks_again: bool,
     pub(super) seen: SeenLeader,
+    /// For whom this member has voted in this term, while it follows nobody and does not want to lead itself.
+    pub(super) candidate: Option<NodeId>,
+    /// A leader was known since this member last had a candidate. One that does not win leaves what it was sent unknown
+    /// until there is a leader, so only one is sent anything.
+    may_send_early: bool,
+    /// The newest term of which a leader was known: nobody else leads in it.
+    led_in: Term,
+    /// Where the first entry of this member's newest leadership stands.
+    pub(super) began_at: LogIndex,
+    /// No write was proposed yet in this leadership.
+    pub(super) may_hurry: bool,
     /// This member may have followed a leader right before it started.
     pub(super) voted_before: bool,
     /// The transfer that somebody asked for and waits for.
@@ -56,6 +69,11 @@ impl Leadership {
             rests: false,
             looks_again: false,
             seen,
+            candidate: None,
+            may_send_early: true,
+            led_in: Term(0),
+            began_at: LogIndex(0),
+            may_hurry: false,
             voted_before,
             transfer: None,
             windows,
@@ -67,9 +85,28 @@ impl Leadership {
 }
 
 impl Peer {
+    /// This member may have voted for `candidate`.
+    pub(super) fn notice_vote(&mut self, candidate: NodeId) {
+        let raft = &self.raw.raft;
+        let has_voted = raft.vote == candidate.get() && raft.leader_id == INVALID_ID;
+        // A late question of a candidate that has lost would make this member forget who has won.
+        let may_win = Term(raft.term) > self.leadership.led_in || planted::has(Fault::LosersAreSentWrites);
+        if has_voted && may_win && std::mem::take(&mut self.leadership.may_send_early) {
+            self.leadership.candidate = Some(candidate);
+        }
+    }
+
     /// To be called after everything that can change raft's term or role.
     pub(super) fn notice_leadership(&mut self) {
         self.timer.redraw(&mut self.raw.raft);
+        let raft = &self.raw.raft;
+        let is_open = raft.state == StateRole::Follower && raft.leader_id == INVALID_ID;
+        self.leadership.candidate.take_if(|candidate| !is_open || raft.vote != candidate.get());
+        if !matches!(raft.state, StateRole::Candidate | StateRole::Leader)
+            || self.leadership.seen.term != self.term()
+        {
+            self.writes.early.take();
+        }
         let before = self.leadership.seen;
         let seen = SeenLeader { term: self.term(), leads: self.is_leader(), leader: self.leader() };
         if seen == before {
@@ -87,9 +124,14 @@ impl Peer {
         if seen.leads && !is_same {
             self.on_leadership_won();
         }
+        if seen.leader.is_some() {
+            (self.leadership.may_send_early, self.leadership.led_in) = (true, seen.term);
+        }
         if !seen.leads && seen.leader.is_some() {
-            // What was asked while nobody led was asked of nobody.
+            // What was asked while nobody led was asked of nobody. What was sent to the leader when it was a candidate may
+            // have been lost.
             self.ask_again(self.now);
+            self.ask_leader(Timestamp::NEVER);
         }
     }
 
@@ -115,7 +157,31 @@ impl Peer {
             requests: Vec::new(),
             data: Bytes::new(),
         });
+        (self.leadership.began_at, self.leadership.may_hurry) = (index, true);
         self.keep_time();
+        self.take_early_forwards();
+    }
+
+    /// raft sends a member that it knows nothing of one append, and nothing more until it has acknowledged that. The first
+    /// writes of a leadership do not wait for it: an append that has not left yet takes them along, and one that has left is
+    /// followed by a second one, which has the leader's first entry too.
+    pub(super) fn hurry_first_appends(&mut self) {
+        // Behind its first entry, whoever is asked has been away.
+        if !std::mem::take(&mut self.leadership.may_hurry) || self.has_applied_own_term() {
+            return;
+        }
+        let raft = &mut self.raw.raft;
+        let is_asked =
+            |(_, progress): &(&u64, &Progress)| progress.state == ProgressState::Probe && progress.paused;
+        let asked: Vec<u64> = raft.prs().iter().filter(is_asked).map(|(&member, _)| member).collect();
+        let is_unsent = |message: &Message| {
+            message.get_msg_type() == MessageType::MsgAppend && asked.contains(&message.to)
+        };
+        raft.msgs.retain(|message| !is_unsent(message));
+        for &member in &asked {
+            raft.mut_prs().get_mut(member).expect("just seen").resume();
+            raft.send_append(member);
+        }
     }
 
     /// raft's clock of a new leader runs ahead to where those of all leaders of this member stand, so that their

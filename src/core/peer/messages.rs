@@ -101,6 +101,7 @@ impl Peer {
         assert!(self.term() >= before, "terms never fall");
         match kind {
             MessageType::MsgAppend => self.verify_up_to(term, end),
+            MessageType::MsgRequestVote => self.notice_vote(from),
             MessageType::MsgHeartbeatResponse => self.ask_after_appends(from),
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! A peer's writes, and how they enter its own log while it leads.
 //!
 //! Owns [`Writes`], all that a peer keeps of writes, and how those that wait are proposed. What always holds: writes
-//! enter the log in the order in which they arrived here, and behind what this member sent or proposed in older terms;
+//! of one member enter the log in the order in which they arrived here, and behind what it sent or proposed in older terms;
 //! a write is refused only while it is certainly in no log. Those that go to another leader, or come from another
 //! member, are `peer/forwards`'s.
 
@@ -12,6 +12,7 @@ use super::Peer;
 use crate::completion::{Position, WriteEvent};
 use crate::core::command::{seal_group, weight_of};
 use crate::core::forwarding::attempts::Attempts;
+use crate::core::forwarding::early::EarlyForwards;
 use crate::core::forwarding::forwarder::Forwarder;
 use crate::core::forwarding::tags;
 use crate::core::pending::{Pending, PendingWrites};
@@ -37,6 +38,8 @@ pub(super) struct Writes {
     pub(super) last_committed_own: (LogIndex, Term),
     /// Sent to a leader.
     pub(super) forwarder: Forwarder,
+    /// Sent here while this member is a candidate.
+    pub(super) early: EarlyForwards,
     /// Accepted as a leader.
     pub(super) attempts: Attempts,
 }
@@ -50,6 +53,7 @@ impl Writes {
             proposals: Proposals::default(),
             last_committed_own: (LogIndex(0), Term(0)),
             forwarder: Forwarder::new(node, boot),
+            early: EarlyForwards::default(),
             attempts: Attempts::new(node),
         }
     }
@@ -69,10 +73,10 @@ impl Peer {
         !self.writes.pending.is_empty()
     }
 
-    /// Proposes or forwards the writes that are in no log, or lets them wait.
+    /// Proposes or forwards the writes that are in no log, behind those that are sent again, or lets them wait.
     pub(super) fn dispatch_pending(&mut self, sharers: usize, io: &mut dyn RoundIo) {
         (self.writes.is_blocked, self.writes.has_again) = (false, false);
-        if self.writes.pending.is_empty() {
+        if self.writes.pending.is_empty() && !self.has_to_resend() {
             return;
         }
         if self.lacks_data() || self.has_taken_snapshot() {
@@ -84,9 +88,9 @@ impl Peer {
             self.writes.is_blocked = true;
             return self.let_wait();
         }
-        match self.leader() {
+        match self.route() {
             _ if self.is_leader() && !self.is_handing_over() => self.propose_pending(sharers, io),
-            Some(leader) if !self.is_leader() => self.forward_pending(leader),
+            Some(route) if !self.is_leader() => self.forward_pending(route),
             _ => self.let_wait(),
         }
     }
@@ -133,13 +137,19 @@ impl Peer {
             return self
                 .refuse_callers(all, &Error::with_detail(Code::Overloaded, "a member is being caught up"));
         }
-        self.writes.is_blocked = self.awaits_fence();
-        if self.writes.is_blocked {
-            return;
-        }
-        let fresh = self.writes.pending.start_some(self.options.propose_bytes_max / sharers, 0);
+        self.resend_to_itself();
+        let bytes_max = self.options.propose_bytes_max / sharers;
+        let fresh = if self.awaits_fence() {
+            // Only this member's newer writes would overtake anything.
+            let fresh = self.writes.pending.start_followers(bytes_max);
+            self.writes.is_blocked = !self.writes.pending.has_of_followers();
+            fresh
+        } else {
+            self.writes.pending.start_some(bytes_max, 0)
+        };
         if !fresh.is_empty() {
             self.propose(fresh, io);
+            self.hurry_first_appends();
         }
     }
 

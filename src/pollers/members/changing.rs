@@ -265,7 +265,12 @@ impl Members {
         let (answer, members) = (Mutex::new(None), Arc::downgrade(self));
         let written = Arc::new(Written { answer, members, caller: Arc::clone(&task.caller) });
         let completion = Completion::new(Box::new(WrittenSink(Arc::clone(&written))));
-        let write = CallerWrite { data: seal_members(&next), deadline: task.deadline, completion };
+        let write = CallerWrite {
+            data: seal_members(&next),
+            deadline: task.deadline,
+            completion,
+            was_proposed: false,
+        };
         // A closed mailbox drops it, which answers it.
         drop(self.raft.push((BOOTSTRAP_REGION, Input::Write(write))));
         task.stage = Stage::Writing(next.version, written);

@@ -142,7 +142,12 @@ impl Cluster {
             other => unreachable!("{other:?} is no write"),
         };
         let call = self.calls.begin(address, request);
-        Input::Write(CallerWrite { data, deadline: address.deadline, completion: self.open(call) })
+        Input::Write(CallerWrite {
+            data,
+            deadline: address.deadline,
+            completion: self.open(call),
+            was_proposed: false,
+        })
     }
 
     fn ask_for_transfer(&mut self, address: Address, request: Request) -> Input {

@@ -157,7 +157,7 @@ impl Cluster {
         let sink = self.operator.written(list, changes);
         let opened = deadlines.accept(subject, deadline, sink, std::sync::Arc::new(()));
         let (completion, _) = opened.expect("a member that runs takes calls");
-        let write = CallerWrite { data, deadline, completion };
+        let write = CallerWrite { data, deadline, completion, was_proposed: false };
         self.hosts[host].member.feed_to(BOOTSTRAP_REGION, Input::Write(write));
         self.schedule_round(host);
         self.schedule_timer(host);

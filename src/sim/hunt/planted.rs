@@ -41,11 +41,13 @@ const PREPARED: [Fault; 13] = [
 /// TimeoutNow that arrives very late at a target that has heard nothing since, and a quorum check confirmed only by
 /// members that missed all entries but no heartbeat since. The third does no harm except noise, which `lonely_member`
 /// measures. The fourth shows where a raft snapshot takes longer than the log lasts, which `absences` makes sure of.
-const NOT_LEFT_TO_CHANCE: [Fault; 7] = [
+const NOT_LEFT_TO_CHANCE: [Fault; 8] = [
     Fault::CommitInVoteAnswer,
     Fault::LeaseConfirmedByShorterLogs,
     Fault::FirstLeaderAskedForForEver,
     Fault::LogNotKeptForASnapshot,
+    // Needs a vote request that comes once more, to a member that has lost the leader of that term, and is not elected.
+    Fault::LosersAreSentWrites,
     // Needs a newcomer that leads the first region while it lacks the data of another: a golden script makes one.
     Fault::KeptUnknownIgnored,
     // Needs one that leads the first region twice, with a list in between, and is behind in another: a golden script has it.
@@ -57,7 +59,7 @@ const NOT_LEFT_TO_CHANCE: [Fault; 7] = [
 /// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;
 /// Faults that clients alone did not notice in 400 seeds, each with the reason.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 31] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 32] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -100,6 +102,7 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 31] = [
         "a leader must lose its leadership while it hands over, and win it back at once",
     ),
     (Fault::FirstLeaderAskedForForEver, "as in NOT_LEFT_TO_CHANCE"),
+    (Fault::LosersAreSentWrites, "as in NOT_LEFT_TO_CHANCE"),
     (Fault::ConditionsBelowTheirLevel, "what a member of the build before cannot read ends it first"),
     (Fault::LevelOfAMajority, "as ConditionsBelowTheirLevel"),
     (Fault::LevelSharesItsBatch, "these clients meet no members of two builds"),

@@ -61,10 +61,20 @@ impl Answers {
         let (completion, call) = opened.expect("a member that runs takes calls");
         self.calls.insert((*name).to_owned(), call);
         match command {
-            "write" => Input::Write(CallerWrite { data: encoded(rest, engine.data()), deadline, completion }),
+            "write" => Input::Write(CallerWrite {
+                data: encoded(rest, engine.data()),
+                deadline,
+                completion,
+                was_proposed: false,
+            }),
             "list" => {
                 let (region, _) = engine.state();
-                Input::Write(CallerWrite { data: seal_members(&list(rest, &region)), deadline, completion })
+                Input::Write(CallerWrite {
+                    data: seal_members(&list(rest, &region)),
+                    deadline,
+                    completion,
+                    was_proposed: false,
+                })
             }
             "read" => Input::Read(Read { deadline, completion, min_index }),
             "local" => Input::LocalRead(Read { deadline, completion, min_index }),
