@@ -36,6 +36,8 @@ mod reads;
 mod regions;
 #[path = "store/report.rs"]
 mod report;
+#[path = "store/transfers.rs"]
+mod transfers;
 #[path = "store/writes.rs"]
 mod writes;
 

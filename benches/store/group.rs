@@ -5,7 +5,7 @@
 
 use crate::load::Measured;
 use crate::report::Row;
-use crate::{cold, leases, life, limits, reads, regions, writes};
+use crate::{cold, leases, life, limits, reads, regions, transfers, writes};
 
 /// Runs of a row before the benchmark fails: on a busy machine the leader may change during a run.
 const ATTEMPTS: usize = 3;
@@ -14,7 +14,7 @@ const ATTEMPTS: usize = 3;
 pub const ROW_MARK: &str = "row\t";
 
 /// All groups, in the order of the table.
-pub const GROUPS: [&str; 13] = [
+pub const GROUPS: [&str; 14] = [
     "limits",
     "rocksdb",
     "life",
@@ -28,6 +28,7 @@ pub const GROUPS: [&str; 13] = [
     "regions-16",
     "regions-256",
     "conditions-cold",
+    "transfers",
 ];
 
 /// The rows to measure in this process.
@@ -54,6 +55,7 @@ impl Group {
             "regions-16" => regions::run(&group, 16),
             "regions-256" => regions::run(&group, 256),
             "conditions-cold" => cold::run(&group),
+            "transfers" => transfers::run(&group),
             _ => panic!("there is no group {name}; there are {GROUPS:?}"),
         }
     }

@@ -66,6 +66,11 @@ impl Members {
         self.stores.len()
     }
 
+    /// The member at this place, from 0 on.
+    pub fn at(&self, place: usize) -> Arc<Store> {
+        Arc::clone(&self.stores[place])
+    }
+
     /// The directories of all members.
     pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
         (1..=self.stores.len()).map(|node| self.directory.path().join(node.to_string()))
