@@ -204,10 +204,10 @@ impl Forwarder {
         self.sent.iter().any(Sent::waits)
     }
 
-    /// Whether something that was sent waits, and `route` is new.
+    /// Whether something that was sent is kept, also if nobody waits for it, and `route` is new.
     #[must_use]
     pub(crate) fn has_to_turn_to(&self, route: Route) -> bool {
-        self.route != route && self.waits()
+        self.route != route && !self.is_empty()
     }
 
     /// Whether something waits that a leader may find in its log and not answer: its outcome is in this member's log.
@@ -755,6 +755,23 @@ mod tests {
         assert_eq!(places(&resent), [(1, 1, 1)]);
         assert!(!forwarder.awaits_fence(Term(8)));
         forwarder.check_invariants();
+    }
+
+    #[test]
+    fn what_a_candidate_was_sent_and_nobody_waits_for_is_forgotten_when_another_leads() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 1, 7);
+        forwarder.turn_to(route(8), false);
+        forwarder.resend(LogIndex(5), usize::MAX, Timestamp(2));
+        assert_eq!(forwarder.expire(Timestamp(1000)).len(), 1);
+        forwarder.on_applied(vec![], Term(8));
+        assert_eq!(forwarder.count(), 1, "the candidate may have won");
+
+        let other = Route { leader: NodeId(3), term: Term(8) };
+        assert!(forwarder.has_to_turn_to(other));
+        forwarder.turn_to(other, true);
+
+        assert!(forwarder.is_empty());
     }
 
     #[test]
